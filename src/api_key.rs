@@ -9,13 +9,12 @@ const SANDBOX_PREFIX: &str = "sandbox_";
 /// The longest key that is accepted, in bytes.
 const MAX_LEN: usize = 4096;
 
-/// Refuses a text that is not a key, and a key of the other environment. A user's key does not show its environment,
-/// and may contain `=`. No message repeats any part of the key.
-pub(crate) fn check(api_key: &Secret, environment: Environment, is_users_key: bool) -> Result<(), Error> {
+/// Refuses a text that is not a key, and a key of the other environment. No message repeats any part of the key.
+pub(crate) fn check(api_key: &Secret, environment: Environment) -> Result<(), Error> {
     let text = api_key.expose();
     form(text).map_err(|problem| Error::invalid_input("api_key", problem))?;
     let is_sandbox = is_of_sandbox(api_key);
-    if is_users_key || is_sandbox == (environment == Environment::Sandbox) {
+    if is_sandbox == (environment == Environment::Sandbox) {
         return Ok(());
     }
     let belongs = if is_sandbox { Environment::Sandbox } else { Environment::Production };
@@ -105,10 +104,8 @@ mod tests {
             ("01234\u{0}56789", "character 6 "),
         ] {
             for environment in [Environment::Sandbox, Environment::Production] {
-                for is_users_key in [false, true] {
-                    let refusal = check(&key.into(), environment, is_users_key).unwrap_err().to_string();
-                    assert!(refusal.contains(problem) && !refusal.contains("56789"), "{key:?}: {refusal}");
-                }
+                let refusal = check(&key.into(), environment).unwrap_err().to_string();
+                assert!(refusal.contains(problem) && !refusal.contains("56789"), "{key:?}: {refusal}");
             }
         }
     }

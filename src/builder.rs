@@ -37,8 +37,6 @@ const BASE_URL_VARIABLE: &str = "BUNQ_BASE_URL";
 /// The rate limits that a client keeps to.
 #[derive(Debug, Clone)]
 struct Limits {
-    /// The limits of another client, if they are shared. The other fields are unused then.
-    shared: Option<Arc<RateLimits>>,
     /// Whether the document's limits apply to operations that are not in `set`.
     documented: bool,
     set: HashMap<&'static str, RateLimit>,
@@ -53,7 +51,6 @@ struct Limits {
 pub struct ClientBuilder {
     environment: Environment,
     api_key: Option<Secret>,
-    is_users_key: bool,
     base_url: Option<String>,
     device_description: String,
     permitted_ips: PermittedIps,
@@ -73,7 +70,6 @@ impl ClientBuilder {
         Self {
             environment,
             api_key: None,
-            is_users_key: false,
             base_url: None,
             device_description: env!("CARGO_PKG_NAME").to_string(),
             permitted_ips: PermittedIps::default(),
@@ -84,13 +80,7 @@ impl ClientBuilder {
             config: TransportConfig::default(),
             observer: None,
             provisions: ProvisionsConfig::default(),
-            limits: Limits {
-                shared: None,
-                documented: true,
-                set: HashMap::new(),
-                scope: LimitScope::default(),
-                permits: None,
-            },
+            limits: Limits { documented: true, set: HashMap::new(), scope: LimitScope::default(), permits: None },
         }
     }
 
@@ -116,30 +106,6 @@ impl ClientBuilder {
         Ok(Self { base_url, ..Self::new(environment).api_key(api_key.trim()) })
     }
 
-    /// Copies the settings that a user's client shares with its partner's.
-    pub(crate) fn for_user(
-        environment: Environment,
-        partner: &Transport,
-        provisions: ProvisionsConfig,
-        signing_keys: SigningKeys,
-        token: Secret,
-    ) -> Self {
-        let own = Self::new(environment).api_key(token);
-        Self {
-            is_users_key: true,
-            base_url: Some(partner.base_url().to_string()),
-            config: partner.config().clone(),
-            provisions,
-            signing_keys,
-            limits: Limits {
-                shared: Some(partner.limits().for_user()),
-                permits: partner.limits().store().cloned(),
-                ..own.limits
-            },
-            ..own
-        }
-    }
-
     /// Sets the API key.
     pub fn api_key(mut self, api_key: impl Into<Secret>) -> Self {
         self.api_key = Some(api_key.into());
@@ -163,7 +129,7 @@ impl ClientBuilder {
     /// neither the one that is set nor the environment's, and `build` reports the host as a warning of `tracing`. For a base URL of
     /// HTTPS or on loopback nothing changes.
     ///
-    /// It is refused for production, for a key that does not begin with `sandbox_`, users' tokens included, and for `bunq.com` and
+    /// It is refused for production, for a key that does not begin with `sandbox_`, and for `bunq.com` and
     /// every name below it. No environment variable sets it.
     ///
     /// ```
@@ -371,11 +337,7 @@ impl ClientBuilder {
     /// |      100 ms |       96.8 % |
     ///
     /// A program near the bank has all of it.
-    ///
-    /// A [user's client](Client::for_user) with a limit that is set here does not share the limits of its partner's
-    /// client.
     pub fn rate_limit(mut self, operation: &Operation, calls: u32, per: Duration) -> Self {
-        self.limits.shared = None;
         self.limits.set.insert(operation.id, RateLimit { calls, per });
         self
     }
@@ -383,7 +345,6 @@ impl ClientBuilder {
     /// Removes all rate limits, including those that were set before. Limits that are [set](Self::rate_limit)
     /// afterwards apply. Use it for a server without limits, such as a sandbox on loopback.
     pub fn without_rate_limits(mut self) -> Self {
-        self.limits.shared = None;
         self.limits.documented = false;
         self.limits.set.clear();
         self
@@ -396,7 +357,6 @@ impl ClientBuilder {
     /// sessions share the limits either way, and those of the partner's own session go first. [`rate_limit`](Self::rate_limit),
     /// [`without_rate_limits`](Self::without_rate_limits) and [`permits`](Self::permits) mean users too.
     pub fn limits_are_per(mut self, scope: LimitScope) -> Self {
-        self.limits.shared = None;
         self.limits.scope = scope;
         self
     }
@@ -407,7 +367,6 @@ impl ClientBuilder {
     ///
     /// An operation [without a limit](Self::without_rate_limits) takes no permit.
     pub fn permits(mut self, store: impl PermitStore) -> Self {
-        self.limits.shared = None;
         self.limits.permits = Some(Arc::new(store));
         self
     }
@@ -422,7 +381,7 @@ impl ClientBuilder {
     }
 
     /// Sets an observer, which sees each verified exchange: for example a [`ReceiptFile`](crate::ReceiptFile). The
-    /// default is none. A user's client does not take over the observer of its partner's.
+    /// default is none. It is told nothing of the calls of users.
     pub fn observer(mut self, observer: impl ExchangeObserver) -> Self {
         self.observer = Some(Arc::new(observer));
         self
@@ -442,7 +401,7 @@ impl ClientBuilder {
     pub fn build(self) -> Result<Client, Error> {
         let missing = || Error::invalid_input("api_key", "it is missing: call `api_key` on the builder");
         let api_key = self.api_key.ok_or_else(missing)?;
-        api_key::check(&api_key, self.environment, self.is_users_key)?;
+        api_key::check(&api_key, self.environment)?;
         let plain_http = self.config.plain_http.as_deref();
         let plain_http = plain_http.map(|host| check_plain_http(host, self.environment, &api_key)).transpose()?;
         let url =
@@ -464,25 +423,18 @@ impl ClientBuilder {
                 format_args!("{share} is not greater than 0 and at most 1"),
             ));
         }
-        let Limits { shared, documented, set, scope, permits } = self.limits;
+        let Limits { documented, set, scope, permits } = self.limits;
         check_rate_limits(&set)?;
-        let limits = shared.unwrap_or_else(|| Arc::new(RateLimits::new(documented, set, scope, permits)));
+        let limits = Arc::new(RateLimits::new(documented, set, scope, permits));
         let base_url = url.as_str().trim_end_matches('/');
         let identity = Identity::new(self.environment, base_url, &api_key);
-        let role = if self.is_users_key { Role::User } else { Role::Partner };
         let api_key_fingerprint = identity.api_key_fingerprint().into();
-        let caller = limits.caller(base_url.into(), api_key_fingerprint, role);
+        let caller = limits.caller(base_url.into(), api_key_fingerprint, Role::Partner);
         let transport = Arc::new(Transport::new(&url, limits, caller, config, self.observer)?);
         let description = DeviceDescription::try_from(self.device_description)
             .map_err(|error| Error::invalid_input("device_description", error.rule()))?;
-        let Self { is_users_key, user_installation, permitted_ips, signing_keys, .. } = self;
-        let device = Device {
-            api_key,
-            user_installation: is_users_key.then_some(UserInstallation::Own),
-            description,
-            permitted_ips,
-            signing_keys,
-        };
+        let Self { user_installation, permitted_ips, signing_keys, .. } = self;
+        let device = Device { api_key, user_installation: None, description, permitted_ips, signing_keys };
         let turns = Turns::new(Arc::clone(transport.limits()), transport.config().operation_timeout);
         let records =
             self.custody.map(|custody| Records::new(custody, identity.clone(), transport.config().operation_timeout));

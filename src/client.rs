@@ -1,4 +1,4 @@
-//! The client, for a partner or for one of its users.
+//! The client of a partner.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -6,13 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::{Stream, unfold};
-use jiff::Timestamp;
 
 use crate::api::{Api, RequestPreview};
 use crate::builder::ClientBuilder;
 use crate::custody::Records;
 use crate::environment::Environment;
-use crate::error::{Error, ErrorKind, Remedy, Sent};
+use crate::error::Error;
 use crate::feed::Feed;
 use crate::oauth::Oauth;
 use crate::operation::Operation;
@@ -21,7 +20,6 @@ use crate::session::handshake::{Device, delete_session};
 use crate::session::turns::Turns;
 use crate::session::{ContextSummary, Session, SessionUser, UserInstallation};
 use crate::transport::Transport;
-use crate::types::{Credential, CredentialStatus, Secret};
 use crate::users::{UserDevice, Users};
 use crate::variables::environment_variable;
 
@@ -50,7 +48,6 @@ use crate::variables::environment_variable;
 /// ```
 #[derive(Clone)]
 pub struct Client {
-    environment: Environment,
     transport: Arc<Transport>,
     session: Session,
     provisions: Provisions,
@@ -78,7 +75,7 @@ impl Client {
         let (partner, signing_keys) = (session.clone(), signing_keys.clone());
         let device = UserDevice { partner, installation: user_installation, description, permitted_ips, signing_keys };
         let users = Users::new(environment, api.clone(), provisions.clone(), turns, device, records);
-        Self { environment, transport, session, provisions, oauth, users, api }
+        Self { transport, session, provisions, oauth, users, api }
     }
 
     /// Starts to build a client for `environment`.
@@ -92,7 +89,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidInput`] if `BUNQ_API_KEY` is not set, a variable is not text, `BUNQ_ENV` is something else,
+    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if `BUNQ_API_KEY` is not set, a variable is not text, `BUNQ_ENV` is something else,
     /// or `BUNQ_BASE_URL` is set in production: a variable does not decide where a production key is sent.
     pub fn builder_from_env() -> Result<ClientBuilder, Error> {
         ClientBuilder::from_env(|name| environment_variable(name).map(OsString::into_string))
@@ -108,7 +105,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Internal`] if it cannot be made any more, although this client could.
+    /// [`ErrorKind::Internal`](crate::ErrorKind::Internal) if it cannot be made any more, although this client could.
     #[cfg(feature = "reqwest-builder")]
     pub fn reqwest_client(&self) -> Result<reqwest::Client, Error> {
         self.transport.new_http()
@@ -141,51 +138,13 @@ impl Client {
         self.api.clone()
     }
 
-    /// Starts to build a client that acts for a provisioned user, with the credential of the user's provision.
-    ///
-    /// [`open_session`](Self::open_session) activates the credential, and [`user`](Self::user) returns the id with
-    /// which bunq's paths for that user begin. This crate has no calls on accounts and payments yet, and a user may not
-    /// make the calls on provisions.
-    ///
-    /// The builder has this client's timeouts, base URL, [`HttpConfig`](crate::HttpConfig) and [source of keys](ClientBuilder::signing_keys).
-    /// The two clients share their [rate limits](ClientBuilder::limits_are_per). The first session turns the
-    /// credential `ACTIVE`, and bunq never shows its token again: give the builder a [context
-    /// store](ClientBuilder::context_store) of the user's own, and store the token as you store your API key, for
-    /// [`for_user_token`](Self::for_user_token) after a restart.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::CredentialSpent`] if the credential has expired or bunq does not show its token any more: get
-    /// another with [`reset_token`](Provisions::reset_token).
-    pub fn for_user(&self, credential: &Credential) -> Result<ClientBuilder, Error> {
-        let spent = |problem: &str| {
-            let error = Error::new(ErrorKind::CredentialSpent, Sent::No, format_args!("the credential {problem}"));
-            error.with_remedy(Remedy::ResetToken)
-        };
-        let over = credential.expiry_time.is_some_and(|expiry| expiry.as_jiff() <= Timestamp::now());
-        let used = credential.status == Some(CredentialStatus::Active);
-        if credential.status == Some(CredentialStatus::Expired) || (over && !used) {
-            return Err(spent("has expired unused"));
-        }
-        let token =
-            credential.token_value.as_ref().ok_or_else(|| spent("has been used, and its token is not shown"))?;
-        Ok(self.for_user_token(token.clone()))
-    }
-
-    /// Like [`for_user`](Self::for_user), with a token that you have stored. bunq decides whether it is still valid.
-    pub fn for_user_token(&self, token: impl Into<Secret>) -> ClientBuilder {
-        let (provisions, keys) = (*self.provisions.config(), self.session.device().signing_keys.clone());
-        ClientBuilder::for_user(self.environment, &self.transport, provisions, keys, token.into())
-    }
-
     /// Opens a session now if none is open. Without it, the first call opens one.
     ///
-    /// Call it at the start of a program to learn at once whether bunq accepts the API key, and on a user's client to
-    /// activate the credential before it expires. A stored session that has not expired is used without asking bunq.
+    /// Call it at the start of a program to learn at once whether bunq accepts the API key. A stored session that has not expired is used without asking bunq.
     ///
     /// # Errors
     ///
-    /// See [`ErrorKind`].
+    /// See [`ErrorKind`](crate::ErrorKind).
     pub async fn open_session(&self) -> Result<(), Error> {
         self.session.open().await
     }
@@ -205,7 +164,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`Context`](ErrorKind::Context) if the stored context belongs to another client or cannot be read. It is not
+    /// [`Context`](crate::ErrorKind::Context) if the stored context belongs to another client or cannot be read. It is not
     /// replaced then: remove it.
     pub async fn reinstall(&self) -> Result<(), Error> {
         self.session.reinstall().await
@@ -224,7 +183,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`InvalidResponse`](ErrorKind::InvalidResponse) if bunq did not name the user when the session was opened.
+    /// [`InvalidResponse`](crate::ErrorKind::InvalidResponse) if bunq did not name the user when the session was opened.
     pub async fn user(&self) -> Result<SessionUser, Error> {
         self.session.user().await
     }
@@ -273,7 +232,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`Context`](ErrorKind::Context) if the stored context cannot be read or belongs to another client.
+    /// [`Context`](crate::ErrorKind::Context) if the stored context cannot be read or belongs to another client.
     pub async fn context(&self) -> Result<Option<ContextSummary>, Error> {
         self.session.context().await
     }

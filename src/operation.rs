@@ -100,7 +100,7 @@ impl ContentType {
 pub enum SessionOf {
     /// The session of a partner.
     Partner,
-    /// The session of a user that a partner has provisioned: see [`Client::for_user`](crate::Client::for_user).
+    /// The session of a user that a partner has provisioned: see [`Client::users`](crate::Client::users).
     User,
     /// The session of a partner, or of a provisioned user.
     Either,

@@ -23,8 +23,8 @@ use std::time::Duration;
 use bunq_partner::types;
 use bunq_partner::wire::SigningKey;
 use bunq_partner::{
-    Acceptance, Auth, Client, ClientBuilder, ContextStore as _, Error, NewProvision, Operation, ProvisionId, Response,
-    RetryPolicy, Secret, SessionOf, Uuid,
+    Acceptance, Api, Auth, Client, ClientBuilder, ContextStore as _, Custody as _, Error, MemoryCustody, NewProvision,
+    Operation, ProvisionId, Response, RetryPolicy, Secret, SessionOf, UserClient, Uuid,
 };
 use bunq_partner_sandbox::{
     CallLogEntry, DeadToken, Fault, Injection, ReceivedSignature, Sandbox, SandboxBuilder, SeedInquiry,
@@ -162,8 +162,8 @@ struct Block {
     subject: Subject,
     operation: &'static Operation,
     sandbox: Sandbox,
-    /// The API key of the user whose session the operation takes; `None`: it is the partner's.
-    token: Option<Secret>,
+    /// The user whose session the operation takes; `None`: it is the partner's.
+    user: Option<User>,
     client: Client,
     store: MemoryStore,
     /// Everything that a user might print or log.
@@ -189,13 +189,13 @@ impl Block {
         let builder = builder.deduplicate(false).one_oauth_client(false).one_identity_session(false);
         let sandbox = builder.fulfillments([]).start().await.unwrap();
         let operation = subject.operation();
-        let token = token_for(operation, &sandbox);
-        let (client, store) = client(&sandbox, token.as_ref());
+        let user = User::of(operation, &sandbox).await;
+        let (client, store) = client(&sandbox);
         Self {
             subject,
             operation,
             sandbox,
-            token,
+            user,
             client,
             store,
             shown: String::new(),
@@ -247,17 +247,16 @@ impl Block {
         if is_about_the_session || self.operation.auth != Auth::Session || self.operation.id == "delete_session" {
             let kept =
                 self.store.stored().filter(|_| ["create_session", "delete_session"].contains(&self.operation.id));
-            self.token = token_for(self.operation, &self.sandbox);
-            (self.client, self.store) = client(&self.sandbox, self.token.as_ref());
+            self.user = User::of(self.operation, &self.sandbox).await;
+            (self.client, self.store) = client(&self.sandbox);
             if self.allowed == Some(ReceivedSignature::Invalid) {
                 // No other client has its key.
-                let builder =
-                    builder_with(&self.sandbox, self.token.as_ref(), &self.store).signing_keys(SigningKey::generate);
+                let builder = builder_with(&self.sandbox, &self.store).signing_keys(SigningKey::generate);
                 self.client = builder.build().unwrap();
             }
             if let Some(kept) = kept {
                 self.store.replace(kept.expose());
-                self.without_session();
+                self.without_session().await;
             }
         }
         let result = self.exchange(trouble).await;
@@ -284,7 +283,7 @@ impl Block {
         let id = self.sandbox.populate(1)[0];
         if self.operation.auth == Auth::Session {
             self.client.open_session().await.unwrap();
-            self.client.api().get_installation().await.unwrap();
+            self.api().get_installation().await.unwrap();
             self.ids = self.objects(id).await;
             let journal = self.sandbox.take_call_log();
             self.check(&journal);
@@ -295,13 +294,16 @@ impl Block {
             Trouble::Neighbour => drop(self.sandbox.call_as_neighbour(self.operation, LIMIT)),
             Trouble::Forgotten => self.sandbox.forget_installations(),
             Trouble::Throttled => {
-                self.without_session();
+                self.without_session().await;
                 let throttled = Fault::RetryAfter(Duration::ZERO);
                 self.sandbox.inject(Injection::new(throttled).on(&Operation::CREATE_SESSION).always());
             }
             Trouble::Hanging => {
-                self.without_session();
-                held = Some(self.store.lock().await.unwrap());
+                self.without_session().await;
+                held = Some(match &self.user {
+                    Some(user) => user.custody.lock(user.client.provision_id()).await.unwrap(),
+                    None => self.store.lock().await.unwrap(),
+                });
             }
         }
         let _held = held;
@@ -343,7 +345,7 @@ impl Block {
             (Subject::Operation(_), "delete_session") => self.client.end_session().await.map(|()| "ok"),
             (Subject::Operation(operation), _) => {
                 let parameter = |name: &str| self.ids.get(name).cloned();
-                let called = call_with_examples(&self.client.api(), operation, parameter).await;
+                let called = call_with_examples(&self.api(), operation, parameter).await;
                 let called =
                     called.unwrap_or_else(|| panic!("say here how the client makes the call {}", operation.id));
                 called.map(|shown| {
@@ -367,12 +369,12 @@ impl Block {
                     continue;
                 };
                 let parameter = |name: &str| ids.get(name).cloned();
-                let Some(Ok(shown)) = call_with_examples(&self.client.api(), source, parameter).await else { continue };
+                let Some(Ok(shown)) = call_with_examples(&self.api(), source, parameter).await else { continue };
                 ids.extend(id_in(&shown, &kind).map(|id| (name, id)));
             }
         }
         if *self.operation == Operation::CREATE_DOCUMENT_IDENTIFICATION {
-            let uploaded = call_with_examples(&self.client.api(), &Operation::CREATE_ATTACHMENT, |_| None).await;
+            let uploaded = call_with_examples(&self.api(), &Operation::CREATE_ATTACHMENT, |_| None).await;
             let id: u64 = id_in(&uploaded.unwrap().unwrap(), "AttachmentId").unwrap().parse().unwrap();
             let document = serde_json::json!({
                 "document_type": "CRYPTO_KYC_QUESTIONNAIRE",
@@ -385,7 +387,7 @@ impl Block {
             self.ask(&mut ids).await;
         }
         if *self.operation == Operation::RETRY_NOTIFICATION_FILTER_FAILURES {
-            let api = self.client.api();
+            let api = self.api();
             let filter = r#"{"category": "PARTNER_USER_PROVISION", "notification_target": "https://a.example"}"#;
             let filters = |name: &str| (name == "body").then(|| format!("{{\"notification_filters\": [{filter}]}}"));
             call_with_examples(&api, &Operation::REPLACE_NOTIFICATION_FILTERS, filters).await.unwrap().unwrap();
@@ -404,21 +406,29 @@ impl Block {
         let user = self.sandbox.provision_ids().into_iter().rev().find(is_in_use).unwrap();
         let asked = SeedInquiry::new([types::InquiryEntryType::UserPersonSourceOfFund]);
         let inquiry = self.sandbox.inquire(user, asked).unwrap();
-        let inquiry = self.client.api().get_user_information_inquiry(inquiry).await.unwrap().into_inner();
+        let inquiry = self.api().get_user_information_inquiry(inquiry).await.unwrap().into_inner();
         let entry = inquiry.all_entry[0].user_information_inquiry_entry.as_ref().unwrap();
         ids.insert("user_information_inquiry_id", inquiry.id.to_string());
         ids.insert("user_information_inquiry_entry_id", entry.id.to_string());
         ids.insert("body", r#"{"answer": "From my work."}"#.to_owned());
     }
 
-    /// Replaces the client by one after a restart, whose context has no session.
-    fn without_session(&mut self) {
+    /// That of whom the operation is for.
+    fn api(&self) -> Api {
+        self.user.as_ref().map_or_else(|| self.client.api(), |user| user.client.api())
+    }
+
+    /// Replaces the client by one after a restart, whose context has no session, and ends that of the user.
+    async fn without_session(&mut self) {
+        if let Some(user) = &self.user {
+            user.client.end_session().await.unwrap();
+        }
         if let Some(kept) = self.store.stored() {
             let mut kept: serde_json::Value = serde_json::from_str(kept.expose()).unwrap();
             kept["session"] = serde_json::Value::Null;
             self.store.replace(&kept.to_string());
         }
-        self.client = client_with(&self.sandbox, self.token.as_ref(), &self.store);
+        self.client = client_with(&self.sandbox, &self.store);
     }
 
     /// Checks all requests, and collects the secrets in them and in their responses.
@@ -434,7 +444,7 @@ impl Block {
             assert!(request_ids.insert(call.header("x-bunq-client-request-id").unwrap()), "a request id used twice");
             self.secrets.extend(call.header("x-bunq-client-authentication").map(str::to_owned));
         }
-        let keys = [Some(self.sandbox.api_key()), self.token.clone()];
+        let keys = [Some(self.sandbox.api_key()), self.user.as_ref().map(|user| user.token.clone())];
         self.secrets.extend(keys.into_iter().flatten().map(|key| key.expose().to_owned()));
         if let Some(kept) = self.store.stored() {
             let kept: serde_json::Value = serde_json::from_str(kept.expose()).unwrap();
@@ -463,29 +473,38 @@ fn id_in(shown: &str, kind: &str) -> Option<String> {
     Some(id.split(')').next()?.to_owned())
 }
 
-/// The API key of a new user, if the operation takes the session of one.
-fn token_for(operation: &Operation, sandbox: &Sandbox) -> Option<Secret> {
-    (operation.session_of == Some(SessionOf::User)).then(|| {
-        let provision = sandbox.provision(sandbox.populate(1)[0]).unwrap();
-        provision["credential"]["token_value"].as_str().unwrap().into()
-    })
+/// A new user, whose credential is in custody.
+struct User {
+    client: UserClient,
+    custody: MemoryCustody,
+    token: Secret,
 }
 
-fn client(sandbox: &Sandbox, token: Option<&Secret>) -> (Client, MemoryStore) {
+impl User {
+    /// The user of an operation that takes the session of one.
+    async fn of(operation: &Operation, sandbox: &Sandbox) -> Option<Self> {
+        if operation.session_of != Some(SessionOf::User) {
+            return None;
+        }
+        let (id, custody) = (sandbox.populate(1)[0], MemoryCustody::new());
+        let token = sandbox.provision(id).unwrap()["credential"]["token_value"].as_str().unwrap().into();
+        let partner = builder_with(sandbox, &MemoryStore::default()).custody(custody.clone()).build().unwrap();
+        Some(Self { client: partner.users().activate(id).await.unwrap(), custody, token })
+    }
+}
+
+fn client(sandbox: &Sandbox) -> (Client, MemoryStore) {
     let store = MemoryStore::default();
-    (client_with(sandbox, token, &store), store)
+    (client_with(sandbox, &store), store)
 }
 
-fn client_with(sandbox: &Sandbox, token: Option<&Secret>, store: &MemoryStore) -> Client {
-    builder_with(sandbox, token, store).build().unwrap()
+fn client_with(sandbox: &Sandbox, store: &MemoryStore) -> Client {
+    builder_with(sandbox, store).build().unwrap()
 }
 
-fn builder_with(sandbox: &Sandbox, token: Option<&Secret>, store: &MemoryStore) -> ClientBuilder {
+fn builder_with(sandbox: &Sandbox, store: &MemoryStore) -> ClientBuilder {
     let retry = RetryPolicy::default().max_attempts(ATTEMPTS).initial_backoff(Duration::ZERO);
-    let builder = match token {
-        Some(token) => sandbox.client().build().unwrap().for_user_token(token.clone()),
-        None => sandbox.client(),
-    };
+    let builder = sandbox.client();
     let builder = builder.retry(retry).attempt_timeout(TRY).operation_timeout(CALL);
     let builder = builder.max_response_size(MAX_ANSWER).max_download_size(MAX_ANSWER);
     let builder = builder.late_arrival(Duration::from_secs(1));
@@ -603,7 +622,7 @@ async fn a_refusal_is_final_only_if_a_check_confirms_it() {
     const LOOKS: [Fault; 5] =
         [Fault::Status(503), Fault::UnsignedStatus(404), Fault::Truncated, Fault::NotJson, Fault::MissingSignature];
     let sandbox = Sandbox::builder().deduplicate(false).start().await.unwrap();
-    let (client, _) = client(&sandbox, None);
+    let (client, _) = client(&sandbox);
     for verb in [Verb::Create, Verb::Close, Verb::Reset] {
         let (request, look) = verb.operations();
         for status in [400, 401, 403, 404, 405, 429, 466, 490] {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bunq_partner::{
     BoxFuture, Client, ContextLock, ContextStore, Error, MemoryCustody, NewProvision, ProvisionId, RetryPolicy, Secret,
-    Uuid, Waiter,
+    UserClient, Uuid, Waiter,
 };
 use bunq_partner_sandbox::{CallLogEntry, Sandbox};
 
@@ -54,10 +54,15 @@ pub async fn ready(client: &Client) -> ProvisionId {
     quick(client.provisions().create(person()).await.unwrap()).wait().await.unwrap().id
 }
 
+/// The client of a user, whose credential it uses.
+pub async fn user_of(sandbox: &Sandbox, id: ProvisionId) -> UserClient {
+    let client = sandbox.client().retry(at_once()).custody(MemoryCustody::new()).build().unwrap();
+    client.users().activate(id).await.unwrap()
+}
+
 /// Uses the credential of a provision, whose token is lost then.
 pub async fn use_elsewhere(sandbox: &Sandbox, id: ProvisionId) {
-    let client = sandbox.client().retry(at_once()).custody(MemoryCustody::new()).build().unwrap();
-    client.users().activate(id).await.unwrap();
+    user_of(sandbox, id).await;
 }
 
 /// The calls of `method` on a path that ends in `path`.

@@ -2,11 +2,11 @@
 
 use bunq_partner::jiff::{Span, Timestamp};
 use bunq_partner::{Client, Error, ErrorKind, MemoryCustody, Operation, ProvisionId, Remedy, Sent, UserEvent};
-use bunq_partner_sandbox::{CallLogEntry, Fault, Injection, Sandbox};
+use bunq_partner_sandbox::{CallLogEntry, Fault, Injection, Pace, Sandbox};
 use futures_util::future::join_all;
 use futures_util::stream::{StreamExt as _, TryStreamExt as _, iter};
 
-use crate::common::{at_once, calls, id, quick, ready, start};
+use crate::common::{at_once, calls, id, quick, ready, start, use_elsewhere};
 
 async fn start_with_custody() -> (Sandbox, Client, MemoryCustody) {
     let sandbox = Sandbox::start().await.unwrap();
@@ -145,6 +145,32 @@ async fn an_activation_goes_on_after_a_crash_at_any_point() {
         assert!(!sessions(&sandbox, &token).is_empty());
         assert!(calls(&sandbox, "PUT", "").is_empty(), "no token was reset");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn partner_and_users_share_the_rate_limit_for_sessions() {
+    test_timeout::start();
+    let sandbox = Sandbox::start().await.unwrap();
+    // One session while a credential lives: the partner's.
+    let limited = sandbox.client().rate_limit(&Operation::CREATE_SESSION, 1, std::time::Duration::from_secs(3601));
+    let client = limited.custody(MemoryCustody::new()).build().unwrap();
+    let error = client.users().activate(sandbox.populate(1)[0]).await.unwrap_err();
+    assert_eq!((error.kind(), error.sent()), (ErrorKind::RateLimited, Sent::No), "{error}");
+    assert_eq!(calls(&sandbox, "POST", "/session-server").len(), 1);
+}
+
+#[tokio::test]
+async fn a_new_credential_that_somebody_else_has_used_ends_the_wait_for_it() {
+    test_timeout::start();
+    let sandbox = Sandbox::builder().pace(Pace::Manual).start().await.unwrap();
+    let client = sandbox.client().build().unwrap();
+    let id = sandbox.populate(1)[0];
+    let resetting = client.provisions().reset_token(id).await.unwrap();
+    assert!(sandbox.advance(id));
+    use_elsewhere(&sandbox, id).await;
+    let error = quick(resetting).wait().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unattainable);
+    assert!(error.to_string().contains("in use already"), "{error}");
 }
 
 /// An outage is waited out in each of the three calls, also before the turn has come.

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use bunq_partner::wire::SigningKey;
 use bunq_partner::{
-    Acceptance, BoxFuture, Client, ContextLock, ContextStore, Environment, Error, ErrorKind, FileStore, Operation,
-    Secret,
+    Acceptance, BoxFuture, Client, ContextLock, ContextStore, Environment, Error, ErrorKind, FileStore, MemoryCustody,
+    Operation, Secret,
 };
 use bunq_partner_sandbox::{Fault, Injection, Sandbox};
 use futures_util::future::{FutureExt as _, join_all};
@@ -337,11 +337,10 @@ async fn each_installation_asks_for_its_key() {
     let keys = [(); 3].map(|()| SigningKey::generate().unwrap());
     let (asked, given) = (AtomicUsize::new(0), keys.clone());
     let next = move || Ok(given[asked.fetch_add(1, Ordering::Relaxed)].clone());
-    let client = sandbox.client().signing_keys(next).build().unwrap();
+    let client = sandbox.client().signing_keys(next).custody(MemoryCustody::new()).build().unwrap();
     let id = ready(&client).await;
     client.reinstall().await.unwrap();
-    let credential = client.provisions().get(id).await.unwrap().credential.unwrap();
-    client.for_user(&credential).unwrap().build().unwrap().open_session().await.unwrap();
+    client.users().activate(id).await.unwrap();
     let sent = calls(&sandbox, "POST", "/installation").into_iter().map(|call| {
         let body: serde_json::Value = serde_json::from_str(&call.body).unwrap();
         body["client_public_key"].as_str().unwrap().to_owned()

@@ -9,7 +9,6 @@ mod acting_for_users;
 mod another_key;
 mod bad_custody;
 mod building_a_client;
-mod for_a_user;
 mod inquiries;
 mod kept_context;
 mod session;

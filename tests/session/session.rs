@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bunq_partner::{Client, Error, ErrorKind, Operation};
+use bunq_partner::{Client, Error, ErrorKind, MemoryCustody, Operation};
 use bunq_partner_sandbox::{DeadToken, Fault, Injection, Sandbox};
 
 use crate::common::{at_once, calls, id, once, ready, start, start_without_retries};
@@ -452,13 +452,14 @@ async fn a_wrong_key_is_told_whatever_its_status() {
             assert!(error.to_string().contains(reason), "{error}");
         }
 
-        // A user's credential that has expired.
-        let client = sandbox.client().build().unwrap();
+        // A user's credential that has expired at the bank, and not by this machine's clock.
+        let client = sandbox.client().retry(at_once()).custody(MemoryCustody::new()).build().unwrap();
         let id = ready(&client).await;
-        let credential = client.provisions().get(id).await.unwrap().credential.unwrap();
-        let user = client.for_user(&credential).unwrap().build().unwrap();
+        sandbox.inject(Injection::new(Fault::Status(500)).on(&Operation::CREATE_SESSION).always());
+        client.users().activate(id).await.unwrap_err();
+        sandbox.clear_injections();
         assert!(sandbox.expire_credential(id));
-        let error = user.open_session().await.unwrap_err();
+        let error = client.users().of(id).open_session().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unauthorized, "{error}");
         assert!(
             error.to_string().contains("may have expired") && error.to_string().contains("`reset_token`"),

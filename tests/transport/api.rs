@@ -8,7 +8,7 @@ use bunq_partner_sandbox::{Fault, Injection, ReceivedSignature, Sandbox};
 use futures_util::TryStreamExt as _;
 use serde_json::{Value, json};
 
-use crate::common::{MemoryStore, calls, person, quick, ready, start, start_without_retries};
+use crate::common::{MemoryStore, calls, person, quick, ready, start, start_without_retries, user_of};
 
 #[tokio::test]
 async fn a_response_has_bunqs_ids() {
@@ -184,10 +184,7 @@ async fn the_session_knows_its_user() {
     assert_eq!(client().user().await.unwrap(), user, "a restart knows it from the store");
     assert_eq!(sandbox.call_log().len(), before);
 
-    let partner = client();
-    let id = ready(&partner).await;
-    let credential = partner.provisions().get(id).await.unwrap().credential.unwrap();
-    let provisioned = partner.for_user(&credential).unwrap().build().unwrap().user().await.unwrap();
+    let provisioned = user_of(&sandbox, ready(&client()).await).await.user().await.unwrap();
     assert_eq!((provisioned.kind, provisioned.display_name.as_deref()), (UserKind::ApiKey, Some("user")));
     assert_ne!(provisioned.id, user.id);
 }
@@ -223,9 +220,7 @@ async fn the_user_of_the_session_is_filled_in_by_each_attempt() {
     assert_eq!((error.kind(), paths(&sandbox)), (ErrorKind::NotFound, vec![path.clone(), path]));
 
     // For a provisioned user it is the `UserApiKey`, also for the path of its own client.
-    let id = ready(&partner).await;
-    let credential = partner.provisions().get(id).await.unwrap().credential.unwrap();
-    let provisioned = partner.for_user(&credential).unwrap().build().unwrap();
+    let provisioned = user_of(&sandbox, ready(&partner).await).await;
     sandbox.take_call_log();
     let _ = provisioned.api().get_attachment(attachment()).await;
     let own = provisioned.user().await.unwrap().id;

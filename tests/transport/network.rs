@@ -11,7 +11,9 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use bunq_partner::reqwest::tls::Version;
 use bunq_partner::reqwest::{self, Proxy};
 use bunq_partner::types::Language;
-use bunq_partner::{Client, ClientBuilder, Environment, ErrorKind, HttpConfig, RetryPolicy, Secret, Sent, TlsVersion};
+use bunq_partner::{
+    Client, ClientBuilder, Environment, ErrorKind, HttpConfig, MemoryCustody, RetryPolicy, Sent, TlsVersion,
+};
 use bunq_partner_sandbox::Sandbox;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
 use tokio::net::TcpStream;
@@ -250,7 +252,11 @@ async fn a_host_that_plain_http_is_allowed_to_is_reached_without_a_proxy() {
     let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
     let _subscribed = tracing::subscriber::set_default(subscriber);
     for http in [resolved(HttpConfig::default()), resolved(HttpConfig::default().proxy(through)), customized] {
-        let client = client(&sandbox, base_url.clone(), http).allow_plain_http("BANK.Test").build().unwrap();
+        let client = client(&sandbox, base_url.clone(), http)
+            .allow_plain_http("BANK.Test")
+            .custody(MemoryCustody::new())
+            .build()
+            .unwrap();
         let said = log.take();
         assert!(said.contains("WARN") && said.contains("plain HTTP") && said.contains("host=\"bank.test\""), "{said}");
         client.open_session().await.unwrap();
@@ -260,11 +266,8 @@ async fn a_host_that_plain_http_is_allowed_to_is_reached_without_a_proxy() {
         assert!(calls.iter().all(|call| call.header("host").is_some_and(|host| host.starts_with("bank.test:"))));
         assert_eq!(calls.last().map(|call| call.status), Some(200));
         // A user's client reaches the same host.
-        let user = client.for_user_token("sandbox_of_a_user").build().unwrap();
-        assert_eq!(user.open_session().await.unwrap_err().kind(), ErrorKind::Unauthorized);
+        client.users().activate(ids[0]).await.unwrap().api().list_credentials().await.unwrap();
         assert!(!sandbox.take_call_log().is_empty());
-        let refusal = client.for_user_token("of_a_user").build().unwrap_err().to_string();
-        assert_eq!(refusal, "allow_plain_http: it is for keys that begin with `sandbox_` alone");
         log.take();
     }
     assert!(asked.lock().unwrap().is_empty(), "a proxy was used");
@@ -518,11 +521,10 @@ async fn a_program_names_itself_and_its_language() {
     test_timeout::start();
     let sandbox = Sandbox::start().await.unwrap();
     let http = HttpConfig::default().user_agent_suffix("acme/2.1 (batch)").language(Language::NlNl);
-    let partner = client(&sandbox, sandbox.base_url().to_owned(), http).build().unwrap();
+    let partner = client(&sandbox, sandbox.base_url().to_owned(), http).custody(MemoryCustody::new()).build().unwrap();
     partner.open_session().await.unwrap();
     // A user's client has the settings of its partner's client.
-    let token = Secret::from("a-token-that-bunq-does-not-know");
-    partner.for_user_token(token).build().unwrap().open_session().await.unwrap_err();
+    partner.users().activate(sandbox.populate(1)[0]).await.unwrap().api().list_credentials().await.unwrap();
     let journal = sandbox.take_call_log();
     assert!(journal.len() > 4);
     for call in journal {

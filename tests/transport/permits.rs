@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bunq_partner::{
-    BoxFuture, Client, Error, ErrorKind, Grant, MemoryPermits, Operation, PermitStore, PermitWindow, ProvisionId,
-    RateLimit, Sent, Settlement, Taken,
+    BoxFuture, Client, Error, ErrorKind, Grant, MemoryCustody, MemoryPermits, Operation, PermitStore, PermitWindow,
+    ProvisionId, RateLimit, Sent, Settlement, Taken,
 };
 use bunq_partner_sandbox::{Fault, Injection, Sandbox};
 use futures_util::future::join_all;
@@ -356,13 +356,11 @@ async fn a_store_is_told_who_calls() {
     let sandbox = Sandbox::start().await.unwrap();
     let store = Arc::<LeasedPermits>::default();
     let partner = sandbox.client().rate_limit(&Operation::CREATE_SESSION, 1, SECOND).permits(Arc::clone(&store));
-    let partner = partner.retry(once()).build().unwrap();
-    let user = partner.for_user_token("sandbox_another-key").rate_limit(&Operation::CREATE_SESSION, 1, SECOND);
-    let user = user.build().unwrap();
-    partner.open_session().await.unwrap();
-    // The bank knows no such user.
-    user.open_session().await.unwrap_err();
-    let expected = [&partner, &user].map(|client| client.api_key_fingerprint().to_owned());
+    let partner = partner.retry(once()).custody(MemoryCustody::new()).build().unwrap();
+    let id = sandbox.populate(1)[0];
+    partner.users().activate(id).await.unwrap();
+    let key = partner.api_key_fingerprint();
+    let expected = [key.to_owned(), format!("{key}/{id}")];
     let mut callers = store.rows().callers.clone();
     callers.dedup();
     assert_eq!(callers, expected);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bunq_partner::{ErrorKind, MemoryJournal, Operation, RetryPolicy, Sent, Shutdown};
+use bunq_partner::{ErrorKind, MemoryCustody, MemoryJournal, Operation, RetryPolicy, Sent, Shutdown};
 use bunq_partner_sandbox::{Fault, Injection, Sandbox};
 use futures_util::future::{join, join4};
 use futures_util::{StreamExt as _, stream};
@@ -20,9 +20,8 @@ async fn no_request_begins_after_the_shutdown_of_a_client() {
     let shutdown = Shutdown::default();
     let retry = RetryPolicy::default().initial_backoff(HOUR).max_backoff(HOUR);
     let builder = sandbox.client().shutdown(&shutdown).operation_timeout(2 * HOUR).retry(retry);
-    let client = builder.rate_limit(&Operation::GET_PROVISION, 1, HOUR).build().unwrap();
+    let client = builder.rate_limit(&Operation::GET_PROVISION, 1, HOUR).custody(MemoryCustody::new()).build().unwrap();
     client.provisions().get(id).await.unwrap();
-    let user = client.for_user_token("token-of-a-user").build().unwrap();
     // One is on the wire, the others wait: for a turn, and for another attempt.
     sandbox.inject(Injection::new(Fault::Late(Duration::from_secs(3))).on(&Operation::LIST_DEVICE_SERVERS));
     sandbox.inject(Injection::new(Fault::UnsignedStatus(503)).on(&Operation::GET_INSTALLATION));
@@ -45,7 +44,7 @@ async fn no_request_begins_after_the_shutdown_of_a_client() {
     let ((listed, waited_for_turn, waited_for_attempt, waiter), began) = join(in_progress, begin).await;
     assert!(listed.is_ok() && began.elapsed() <= Duration::from_secs(5), "{listed:?} {:?}", began.elapsed());
     let errors = [waited_for_turn.unwrap_err(), waited_for_attempt.unwrap_err(), waiter.unwrap_err()];
-    let later = [provisions.close(id).await.unwrap_err(), user.open_session().await.unwrap_err()];
+    let later = [provisions.close(id).await.unwrap_err(), client.users().activate(id).await.unwrap_err()];
     for error in errors.iter().chain(&later) {
         assert_eq!(
             (error.kind(), error.sent(), error.is_retryable()),

@@ -13,7 +13,7 @@ use insta::assert_snapshot;
 use jiff::civil::date;
 use serde_json::Value;
 
-use crate::common::{calls, id, quick, ready, start};
+use crate::common::{calls, id, quick, ready, start, user_of};
 use crate::document::document;
 use crate::recorded::Wire;
 
@@ -33,12 +33,7 @@ async fn every_operation_both_ways() {
     test_timeout::start();
     let (sandbox, client) = start().await;
     client.open_session().await.unwrap();
-    let user = {
-        let id = ready(&client).await;
-        let credential = client.provisions().get(id).await.unwrap().credential.unwrap();
-        client.for_user(&credential).unwrap().build().unwrap()
-    };
-    user.open_session().await.unwrap();
+    let user = user_of(&sandbox, ready(&client).await).await;
     let (document, api) = (document(), client.api());
     let wire = Wire { sandbox };
     for operation in Operation::ALL.iter().filter(|operation| !operation.managed) {

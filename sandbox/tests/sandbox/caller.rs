@@ -1,6 +1,6 @@
 //! Calls below `/user/{user_id}` as anybody could make them: with a session's token, and no more.
 
-use bunq_partner::{Client, Uuid};
+use bunq_partner::{Api, Client, SessionUser, UserClient, Uuid};
 use bunq_partner_sandbox::Sandbox;
 use reqwest::Method;
 use serde_json::Value;
@@ -13,10 +13,19 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
-    /// Calls with the session of a client.
+    /// Calls with the session of a partner's client.
     pub(crate) async fn of(sandbox: &Sandbox, client: &Client) -> Self {
-        let user = client.user().await.unwrap().id.to_string();
-        client.api().get_installation().await.unwrap();
+        Self::with(sandbox, &client.api(), client.user().await.unwrap()).await
+    }
+
+    /// Calls with the session of a user's client.
+    pub(crate) async fn of_user(sandbox: &Sandbox, client: &UserClient) -> Self {
+        Self::with(sandbox, &client.api(), client.user().await.unwrap()).await
+    }
+
+    async fn with(sandbox: &Sandbox, api: &Api, user: SessionUser) -> Self {
+        let user = user.id.to_string();
+        api.get_installation().await.unwrap();
         let token = sandbox.call_log().pop().unwrap().header("X-Bunq-Client-Authentication").unwrap().to_owned();
         Self { base_url: sandbox.base_url().to_owned(), token, user }
     }

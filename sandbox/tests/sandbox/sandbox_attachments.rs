@@ -1,15 +1,15 @@
 //! Files that users upload and download.
 
 use bunq_partner::types::{AttachmentContentType, AttachmentId};
-use bunq_partner::{Client, ErrorKind};
+use bunq_partner::{Api, ErrorKind};
 use bunq_partner_sandbox::Sandbox;
 
-use crate::common::{Folder, calls, ready};
+use crate::common::{Folder, calls, ready, user_of};
 
-async fn upload(client: &Client, file: &[u8], description: Option<&str>) -> AttachmentId {
+async fn upload(api: &Api, file: &[u8], description: Option<&str>) -> AttachmentId {
     let description = description.map(|text| text.parse().unwrap());
     let content_type = AttachmentContentType::ImageGif;
-    client.api().create_attachment(content_type, file.to_vec(), description.as_ref()).await.unwrap().into_inner()
+    api.create_attachment(content_type, file.to_vec(), description.as_ref()).await.unwrap().into_inner()
 }
 
 #[tokio::test]
@@ -21,10 +21,10 @@ async fn a_file_comes_back_as_it_was_sent() {
     {
         let sandbox = Sandbox::builder().state_file(&file).start().await.unwrap();
         let client = sandbox.client().build().unwrap();
-        id = upload(&client, &scan, Some("Passport")).await;
+        id = upload(&client.api(), &scan, Some("Passport")).await;
         // A state that is written anew has what was added before.
         sandbox.save_state().unwrap();
-        other = upload(&client, b"GIF87a", None).await;
+        other = upload(&client.api(), b"GIF87a", None).await;
     }
     // After a restart too.
     let sandbox = Sandbox::builder().state_file(&file).start().await.unwrap();
@@ -46,18 +46,16 @@ async fn a_file_is_its_users_alone() {
     test_timeout::start();
     let sandbox = Sandbox::start().await.unwrap();
     let client = sandbox.client().build().unwrap();
-    let id = upload(&client, b"GIF89a", None).await;
+    let id = upload(&client.api(), b"GIF89a", None).await;
     let provision = ready(&client).await;
-    let credential = client.provisions().get(provision).await.unwrap().credential.unwrap();
-    let users = client.for_user(&credential).unwrap().build().unwrap();
-    let own = upload(&users, b"GIF89a", None).await;
+    let users = user_of(&sandbox, provision).await;
+    let own = upload(&users.api(), b"GIF89a", None).await;
     users.api().get_attachment(own).await.unwrap();
 
-    for (client, id) in [(&client, own), (&users, id)] {
-        for kind in [
-            client.api().get_attachment(id).await.unwrap_err().kind(),
-            client.api().get_attachment_content(id).await.unwrap_err().kind(),
-        ] {
+    for (api, id) in [(client.api(), own), (users.api(), id)] {
+        for kind in
+            [api.get_attachment(id).await.unwrap_err().kind(), api.get_attachment_content(id).await.unwrap_err().kind()]
+        {
             assert_eq!(kind, ErrorKind::NotFound);
         }
     }
@@ -70,7 +68,7 @@ async fn what_is_no_file_is_refused() {
     let sandbox = Sandbox::start().await.unwrap();
     let client = sandbox.client().build().unwrap();
     let user = client.user().await.unwrap().id;
-    upload(&client, b"GIF89a", Some("Passport")).await;
+    upload(&client.api(), b"GIF89a", Some("Passport")).await;
     let sent = calls(&sandbox, "POST", "/attachment").pop().unwrap();
     let http = reqwest::Client::new();
     // A request id is taken once, so it is left out.

@@ -2,12 +2,13 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use bunq_partner::{Client, ErrorKind, HttpConfig, Operation, PermittedIps};
+use bunq_partner::{Client, ErrorKind, HttpConfig, Operation, PermittedIps, UserClient};
 use bunq_partner_sandbox::Sandbox;
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::caller::Caller;
+use crate::common::user_of;
 
 fn from(sandbox: &Sandbox, last: u8, permitted_ips: PermittedIps) -> Client {
     let http = HttpConfig::default().local_address(IpAddr::from([127, 0, 0, last]));
@@ -43,13 +44,14 @@ async fn a_key_is_bound_to_the_addresses_of_its_first_device() {
 }
 
 /// The ids of the user and of the person, from the last session that was opened.
-async fn ids(client: &Client, sandbox: &Sandbox) -> [u64; 2] {
+async fn ids(client: &UserClient, sandbox: &Sandbox) -> [u64; 2] {
     let (send, receive) = std::sync::mpsc::channel();
     sandbox.before_signing(move |call, response| {
         if call.path.ends_with("/session-server") {
             let _ = send.send(serde_json::from_slice::<Value>(&response.body).unwrap());
         }
     });
+    client.end_session().await.unwrap();
     client.open_session().await.unwrap();
     let response = receive.try_recv().unwrap();
     let places = ["/Response/2/UserApiKey/id", "/Response/2/UserApiKey/granted_by_user/UserPerson/id"];
@@ -61,17 +63,13 @@ async fn a_user_has_the_same_id_in_every_session() {
     test_timeout::start();
     let sandbox = Sandbox::start().await.unwrap();
     let [id, other] = sandbox.populate(2).try_into().unwrap();
-    let partner = sandbox.client().build().unwrap();
-    let credential = partner.provisions().get(id).await.unwrap().credential.unwrap();
-    let client = partner.for_user(&credential).unwrap().build().unwrap();
+    let client = user_of(&sandbox, id).await;
     let first = ids(&client, &sandbox).await;
-    client.end_session().await.unwrap();
     assert_eq!(ids(&client, &sandbox).await, first);
 
-    let reset = partner.provisions().reset_token(id).await.unwrap().await.unwrap().credential.unwrap();
-    assert_eq!(ids(&partner.for_user(&reset).unwrap().build().unwrap(), &sandbox).await, first);
-    let credential = partner.provisions().get(other).await.unwrap().credential.unwrap();
-    let others = ids(&partner.for_user(&credential).unwrap().build().unwrap(), &sandbox).await;
+    sandbox.client().build().unwrap().provisions().reset_token(id).await.unwrap().await.unwrap();
+    assert_eq!(ids(&user_of(&sandbox, id).await, &sandbox).await, first);
+    let others = ids(&user_of(&sandbox, other).await, &sandbox).await;
     let all = [first[0], first[1], others[0], others[1], id.get(), other.get()];
     let distinct: std::collections::HashSet<_> = all.into_iter().collect();
     assert_eq!(distinct.len(), all.len(), "no id is taken for another: {all:?}");
@@ -157,8 +155,7 @@ async fn a_credential_is_seen_by_its_holder_alone() {
     let partner = sandbox.client().build().unwrap();
     let company = Caller::of(&sandbox, &partner).await;
     let credential = async || sandbox.provision(id).unwrap()["credential"].clone();
-    let fresh = partner.provisions().get(id).await.unwrap().credential.unwrap();
-    let user = Caller::of(&sandbox, &partner.for_user(&fresh).unwrap().build().unwrap()).await;
+    let user = Caller::of_user(&sandbox, &user_of(&sandbox, id).await).await;
 
     let users = user.read(PATH, "CredentialPasswordIp").await;
     let companys = company.read(PATH, "CredentialPasswordIp").await;
@@ -182,9 +179,9 @@ async fn a_credential_is_seen_by_its_holder_alone() {
     assert_eq!(user.call_at(Method::GET, "/partner-user-provision", "").await.0, 403, "it takes the partner's session");
 
     // The session ends with its credential, and the next one sees the new one.
-    let reset = partner.provisions().reset_token(id).await.unwrap().await.unwrap().credential.unwrap();
+    partner.provisions().reset_token(id).await.unwrap().await.unwrap();
     assert_eq!(user.call(Method::GET, PATH, "").await.0, 401);
-    let user = Caller::of(&sandbox, &partner.for_user(&reset).unwrap().build().unwrap()).await;
+    let user = Caller::of_user(&sandbox, &user_of(&sandbox, id).await).await;
     let used = user.read(PATH, "CredentialPasswordIp").await;
     assert_eq!((used.len(), &used[0]["id"]), (1, &credential().await["id"]));
     assert_eq!((&used[0]["status"], &used[0]["token_value"]), (&json!("ACTIVE"), &Value::Null));

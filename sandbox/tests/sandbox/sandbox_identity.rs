@@ -8,29 +8,23 @@ use bunq_partner::types::{
     RequestedIdentityVerificationPurpose, RequestedIdentityVerificationSessionStatus,
     UpdateIdentityVerificationSessionRequest,
 };
-use bunq_partner::{Client, Error, ProvisionId};
+use bunq_partner::{Error, UserClient};
 use bunq_partner_sandbox::{Profile, Sandbox};
 use reqwest::Method;
 use serde_json::json;
 use tokio::time::advance;
 
 use crate::caller::Caller;
-use crate::common::ready;
+use crate::common::{ready, user_of};
 
 const SESSION: &str = "IdentityVerificationSessionIncode";
 
 /// A client that acts for a new user.
-async fn user(sandbox: &Sandbox) -> Client {
-    let partner = sandbox.client().build().unwrap();
-    of(&partner, ready(&partner).await).await
+async fn user(sandbox: &Sandbox) -> UserClient {
+    user_of(sandbox, ready(&sandbox.client().build().unwrap()).await).await
 }
 
-async fn of(partner: &Client, id: ProvisionId) -> Client {
-    let credential = partner.provisions().get(id).await.unwrap().credential.unwrap();
-    partner.for_user(&credential).unwrap().build().unwrap()
-}
-
-async fn start(client: &Client) -> Result<IdentityVerificationSessionId, Error> {
+async fn start(client: &UserClient) -> Result<IdentityVerificationSessionId, Error> {
     let new = CreateIdentityVerificationSessionRequest::new(
         IdentityVerificationProvider::Incode,
         RequestedIdentityVerificationPurpose::Verification,
@@ -38,20 +32,20 @@ async fn start(client: &Client) -> Result<IdentityVerificationSessionId, Error> 
     Ok(client.api().create_identity_verification_session(&new).await?.into_inner())
 }
 
-async fn submit(client: &Client, id: IdentityVerificationSessionId) -> Result<(), Error> {
+async fn submit(client: &UserClient, id: IdentityVerificationSessionId) -> Result<(), Error> {
     let submitted =
         UpdateIdentityVerificationSessionRequest::new(RequestedIdentityVerificationSessionStatus::Submitted);
     client.api().update_identity_verification_session(id, &submitted).await.map(drop)
 }
 
-async fn link(client: &Client, front: AttachmentId, back: Option<AttachmentId>) -> Result<(), Error> {
+async fn link(client: &UserClient, front: AttachmentId, back: Option<AttachmentId>) -> Result<(), Error> {
     let (country, kind) = ("NL".parse().unwrap(), "CRYPTO_KYC_QUESTIONNAIRE".parse().unwrap());
     let mut document = CreateDocumentIdentificationRequest::new(front, country, kind);
     document.document_back_attachment_id = back;
     client.api().create_document_identification(&document).await.map(drop)
 }
 
-async fn upload(client: &Client) -> AttachmentId {
+async fn upload(client: &UserClient) -> AttachmentId {
     client.api().create_attachment(AttachmentContentType::ImageGif, &b"GIF89a"[..], None).await.unwrap().into_inner()
 }
 
@@ -91,7 +85,7 @@ async fn the_first_session_is_rejected_and_each_result_is_late() {
     // After a restart too.
     let id = start(&client).await.unwrap();
     let shown = read(id).await.token;
-    let caller = Caller::of(&sandbox, &client).await;
+    let caller = Caller::of_user(&sandbox, &client).await;
     let again = Sandbox::builder().saved_state(sandbox.saved_state().unwrap()).start().await.unwrap();
     let kept = caller.at(&again).read(&format!("/identity-verification-session/{id}"), SESSION).await;
     assert!(shown.is_some_and(|shown| kept[0]["token"] == shown.expose()));
@@ -132,7 +126,7 @@ async fn a_seed_has_sessions_in_any_state() {
         serde_json::from_value(json!({"status": "ACTIVE", "user": {"identity_sessions": sessions}})).unwrap()
     };
     let sandbox = Sandbox::builder().seed([seed("SUBMITTED")]).start().await.unwrap();
-    let client = of(&sandbox.client().build().unwrap(), sandbox.provision_ids()[0]).await;
+    let client = user_of(&sandbox, sandbox.provision_ids()[0]).await;
     is_refused(start(&client).await, 400, "has no result yet");
     advance(Duration::from_secs(5)).await;
     start(&client).await.unwrap();

@@ -7,25 +7,24 @@ use bunq_partner::types::{
     ListUserInformationInquiriesQuery, UpdateUserInformationInquiryEntryRequest, UserInformationInquiry,
     UserInformationInquiryEntry, UserInformationInquiryId,
 };
-use bunq_partner::{Client, ErrorKind, PageSize, ProvisionId};
+use bunq_partner::{ErrorKind, PageSize, ProvisionId, UserClient};
 use bunq_partner_sandbox::{Pace, Profile, RejectedEntry, Review, Sandbox, SeedInquiry};
 use futures_util::TryStreamExt as _;
 use reqwest::Method;
 
 use crate::caller::Caller;
-use crate::common::{Folder, ready};
+use crate::common::{Folder, ready, user_of};
 
 const FUNDS: InquiryEntryType = InquiryEntryType::UserPersonSourceOfFund;
 const POLITICS: InquiryEntryType = InquiryEntryType::UserPersonInvolvementInPolitics;
 
 /// A client of a new user.
-async fn user(partner: &Client) -> (ProvisionId, Client) {
-    let id = ready(partner).await;
-    let credential = partner.provisions().get(id).await.unwrap().credential.unwrap();
-    (id, partner.for_user(&credential).unwrap().build().unwrap())
+async fn user(sandbox: &Sandbox) -> (ProvisionId, UserClient) {
+    let id = ready(&sandbox.client().build().unwrap()).await;
+    (id, user_of(sandbox, id).await)
 }
 
-async fn read(client: &Client, id: UserInformationInquiryId) -> UserInformationInquiry {
+async fn read(client: &UserClient, id: UserInformationInquiryId) -> UserInformationInquiry {
     client.api().get_user_information_inquiry(id).await.unwrap().into_inner()
 }
 
@@ -49,7 +48,7 @@ async fn an_answer_is_reviewed_and_an_inquiry_ends() {
     test_timeout::start();
     use InquiryEntryStatus::{Approved, Pending, WaitingForReview};
     let sandbox = Sandbox::start().await.unwrap();
-    let (provision, client) = user(&sandbox.client().build().unwrap()).await;
+    let (provision, client) = user(&sandbox).await;
     let mut asked = SeedInquiry::new([FUNDS, POLITICS]);
     asked.entries[0].reviews = vec![Review::Rejected];
     let id = sandbox.inquire(provision, asked).unwrap();
@@ -83,17 +82,12 @@ async fn an_answer_is_reviewed_and_an_inquiry_ends() {
 async fn what_is_no_answer_is_refused() {
     test_timeout::start();
     let sandbox = Sandbox::builder().pace(Pace::Manual).start().await.unwrap();
-    let partner = sandbox.client().build().unwrap();
     let provision = sandbox.populate(2);
-    let client_of = async |id| {
-        let credential = partner.provisions().get(id).await.unwrap().credential.unwrap();
-        partner.for_user(&credential).unwrap().build().unwrap()
-    };
-    let (client, other) = (client_of(provision[0]).await, client_of(provision[1]).await);
+    let (client, other) = (user_of(&sandbox, provision[0]).await, user_of(&sandbox, provision[1]).await);
     let [first, second] = [(); 2].map(|()| sandbox.inquire(provision[0], SeedInquiry::new([FUNDS])).unwrap());
     let entry = entries(&read(&client, first).await)[0].id;
-    let (caller, others) = (Caller::of(&sandbox, &client).await, Caller::of(&sandbox, &other).await);
-    let file = async |client: &Client| {
+    let (caller, others) = (Caller::of_user(&sandbox, &client).await, Caller::of_user(&sandbox, &other).await);
+    let file = async |client: &UserClient| {
         let png = bunq_partner::types::AttachmentContentType::ImageGif;
         client.api().create_attachment(png, &b"GIF89a"[..], None).await.unwrap().into_inner()
     };
@@ -134,10 +128,7 @@ async fn an_inquiry_has_its_time() {
     let (hour, pace) = (Duration::from_secs(3600), Pace::Every(Duration::from_secs(3 * 3600)));
     let sandbox = Sandbox::builder().profile(profile).pace(pace).start().await.unwrap();
     let provision = sandbox.populate(1)[0];
-    let partner = sandbox.client().build().unwrap();
-    let credential = partner.provisions().get(provision).await.unwrap().credential.unwrap();
-    let client = partner.for_user(&credential).unwrap().build().unwrap();
-    client.open_session().await.unwrap();
+    let client = user_of(&sandbox, provision).await;
     let mut asked = SeedInquiry::new([FUNDS, POLITICS]).reviews([Review::Rejected]);
     (asked.opens_in_seconds, asked.expires_in_seconds) = (3600, Some(2 * 3600));
     let id = sandbox.inquire(provision, asked).unwrap();
@@ -165,8 +156,7 @@ async fn a_seed_has_inquiries() {
     };
     let waiting = r#"{"type": "USER_PERSON_SOURCE_OF_FUND", "status": "WAITING_FOR_REVIEW", "reviews": ["REJECTED"]}"#;
     let sandbox = seed(waiting).start().await.unwrap();
-    let token = sandbox.provision(sandbox.provision_ids()[0]).unwrap()["credential"]["token_value"].clone();
-    let client = sandbox.client().build().unwrap().for_user_token(token.as_str().unwrap()).build().unwrap();
+    let client = user_of(&sandbox, sandbox.provision_ids()[0]).await;
     let listed = client.api().list_user_information_inquiries(Default::default()).await.unwrap().into_inner().items;
     assert_eq!(statuses(&listed[0]).1, [InquiryEntryStatus::WaitingForReview]);
     assert_eq!(statuses(&read(&client, listed[0].id).await).1, [InquiryEntryStatus::Pending]);
@@ -184,19 +174,18 @@ async fn inquiries_are_listed_and_outlive_a_restart() {
     test_timeout::start();
     let folder = Folder::new();
     let file = folder.path("state");
-    let (ids, token);
+    let (ids, provision);
     {
         let sandbox = Sandbox::builder().state_file(&file).pace(Pace::Manual).start().await.unwrap();
-        let provision = sandbox.populate(1)[0];
+        provision = sandbox.populate(1)[0];
         let mut kinds = [SeedInquiry::new([FUNDS]), SeedInquiry::new([POLITICS]), SeedInquiry::new([FUNDS, POLITICS])];
         kinds[0].purpose = InquiryPurpose::ComplianceScreening;
         kinds[1].kind = InquiryType::UserCompany;
         ids = kinds.map(|asked| sandbox.inquire(provision, asked).unwrap());
-        token = sandbox.provision(provision).unwrap()["credential"]["token_value"].as_str().unwrap().to_owned();
         sandbox.save_state().unwrap();
     }
     let sandbox = Sandbox::builder().state_file(&file).start().await.unwrap();
-    let client = sandbox.client().build().unwrap().for_user_token(token).build().unwrap();
+    let client = user_of(&sandbox, provision).await;
     let entry = entries(&read(&client, ids[0]).await)[0].id;
     client.api().update_user_information_inquiry_entry(ids[0], entry, &text("x")).await.unwrap();
     let query = ListUserInformationInquiriesQuery::default;
@@ -215,7 +204,7 @@ async fn inquiries_are_listed_and_outlive_a_restart() {
         let found: Vec<_> = found.iter().map(|inquiry| inquiry.id).collect();
         assert_eq!(found, listed.iter().map(|at| ids[*at]).collect::<Vec<_>>(), "{query:?}");
     }
-    let caller = Caller::of(&sandbox, &client).await;
+    let caller = Caller::of_user(&sandbox, &client).await;
     let links = caller
         .call(
             Method::GET,

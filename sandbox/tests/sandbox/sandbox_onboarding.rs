@@ -3,29 +3,24 @@
 use std::time::Duration;
 
 use bunq_partner::types::AttachmentContentType;
-use bunq_partner::{Client, ProvisionId};
+use bunq_partner::{ProvisionId, UserClient};
 use bunq_partner_sandbox::{Profile, Sandbox};
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::caller::Caller;
+use crate::common::user_of;
 
 const CHECK: Duration = Duration::from_secs(60);
 const STATUSES: &str = r#"{"user_status_desired": "ACTIVE", "user_verification_status_desired": "VERIFIED"}"#;
 const START: &str = r#"{"type": "PARTNER_USER"}"#;
 
-async fn start(profile: Profile) -> (Sandbox, ProvisionId, Client, Caller) {
+async fn start(profile: Profile) -> (Sandbox, ProvisionId, UserClient, Caller) {
     let sandbox = Sandbox::builder().profile(profile).start().await.unwrap();
     let id = sandbox.populate(1)[0];
-    let client = user(&sandbox, id);
-    let caller = Caller::of(&sandbox, &client).await;
+    let client = user_of(&sandbox, id).await;
+    let caller = Caller::of_user(&sandbox, &client).await;
     (sandbox, id, client, caller)
-}
-
-fn user(sandbox: &Sandbox, id: ProvisionId) -> Client {
-    let provision = sandbox.provision(id).unwrap();
-    let token = provision["credential"]["token_value"].as_str().unwrap().to_owned();
-    sandbox.client().build().unwrap().for_user_token(token).build().unwrap()
 }
 
 fn slow() -> Profile {
@@ -150,7 +145,7 @@ async fn onboardings_are_their_users_and_part_of_the_state() {
     assert_eq!(caller.at(&again).read("/user-onboarding", "UserOnboarding").await.len(), 2);
 
     let other = sandbox.populate(1)[0];
-    let others = Caller::of(&sandbox, &user(&sandbox, other)).await;
+    let others = Caller::of_user(&sandbox, &user_of(&sandbox, other).await).await;
     assert_eq!(others.call(Method::GET, &format!("/user-onboarding/{first}"), "").await.0, 404);
     assert_eq!(others.call(Method::PUT, &format!("/user-onboarding/{first}"), STATUSES).await.0, 404);
     let partner = Caller::of(&sandbox, &sandbox.client().build().unwrap()).await;
@@ -180,11 +175,10 @@ async fn a_seed_has_what_was_given() {
     let builder = Sandbox::builder().fulfillments(["ADDRESS_MAIN", "ADDRESS_POSTAL"]);
     let sandbox = builder.seed(all).start().await.unwrap();
     let ids = sandbox.provision_ids();
-    let [first, second] = [0, 1].map(|at: usize| user(&sandbox, ids[at]));
-    let caller = Caller::of(&sandbox, &first).await;
+    let caller = Caller::of_user(&sandbox, &user_of(&sandbox, ids[0]).await).await;
     let onboarding = caller.read("/user-onboarding", "UserOnboarding").await[0]["id"].as_u64().unwrap();
     assert_eq!(kinds(missing(&caller, onboarding).await), ["ADDRESS_POSTAL"]);
-    let caller = Caller::of(&sandbox, &second).await;
+    let caller = Caller::of_user(&sandbox, &user_of(&sandbox, ids[1]).await).await;
     assert_eq!(caller.read("/user-onboarding", "UserOnboarding").await[0]["action_required"], "SYSTEM");
     sandbox.advance_clock(CHECK);
     assert_eq!(caller.read("/user-onboarding", "UserOnboarding").await[0]["status"], "VERIFIED");

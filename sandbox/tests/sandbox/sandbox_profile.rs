@@ -7,6 +7,8 @@ use bunq_partner::{Client, Environment, ErrorKind, FileStore, NewProvision, Oper
 use bunq_partner_sandbox::{DeadToken, Fault, Pace, Profile, Sandbox, SeedProvision};
 use futures_util::TryStreamExt;
 
+use crate::common::{use_elsewhere, user_of};
+
 fn seed(json: serde_json::Value) -> SeedProvision {
     serde_json::from_value(json).unwrap()
 }
@@ -42,13 +44,11 @@ async fn a_seed_says_what_users_have() {
     let seeds = [seed(with_file.clone()), seed(without)];
     assert_eq!(serde_json::to_value(&seeds[0]).unwrap(), with_file);
     let sandbox = Sandbox::builder().seed(seeds).start().await.unwrap();
-    let partner = sandbox.client().build().unwrap();
     let state: serde_json::Value = serde_json::from_str(sandbox.saved_state().unwrap().expose()).unwrap();
     let id = state["objects"]["attachments"]["kept"][0]["id"].as_u64().unwrap().try_into().unwrap();
     let mut read = Vec::new();
     for provision in sandbox.provision_ids() {
-        let credential = partner.provisions().get(provision).await.unwrap().credential.unwrap();
-        let user = partner.for_user(&credential).unwrap().build().unwrap();
+        let user = user_of(&sandbox, provision).await;
         let content = user.api().get_attachment_content(id).await;
         read.push(content.map(|content| content.len()).map_err(|error| error.kind()));
     }
@@ -174,8 +174,7 @@ async fn a_state_file_has_every_change_by_the_time_of_the_response() {
         client.provisions().list().page().await.unwrap();
         survives(&sandbox, &file, "a listing").await;
     }
-    let user = client.for_user(client.provisions().get(id).await.unwrap().credential.as_ref().unwrap()).unwrap();
-    user.build().unwrap().open_session().await.unwrap();
+    use_elsewhere(&sandbox, id).await;
     survives(&sandbox, &file, "the first use of a credential").await;
     drop(client.provisions().reset_token(id).await.unwrap());
     survives(&sandbox, &file, "a reset").await;
