@@ -4,11 +4,11 @@ mod common;
 
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 use bunq_partner::{Custody, CustodyEntry, CustodyFilter, FileCustody, ProvisionId, Uuid};
-use common::{Result, Spread, another, peak_memory, role, runtime};
+use common::{Folder, Result, Spread, another, cpu_time_of_all, peak_memory, role, runtime};
 
 const MANY: u64 = 100_000;
 const FEW: u64 = 10;
@@ -41,14 +41,6 @@ async fn work_alone(work: &str, custody: FileCustody, users: u64) -> Result<()> 
     let (took, spent) = (start.elapsed().as_secs_f64() * 1e3, cpu_time_of_all()?);
     println!("{took} {spent} {}", peak_memory()?);
     Ok(())
-}
-
-/// The CPU time of this process in milliseconds, in steps of 10, with that of threads that have ended.
-fn cpu_time_of_all() -> Result<u64> {
-    let text = fs::read_to_string("/proc/self/stat").map_err(|_| "not measured: only Linux tells it in /proc")?;
-    let (_, members) = text.rsplit_once(") ").ok_or("no name in /proc/self/stat")?;
-    let ticks = members.split(' ').skip(11).take(2).map(str::parse::<u64>);
-    Ok(ticks.sum::<std::result::Result<u64, _>>()? * 10)
 }
 
 async fn count(custody: &FileCustody, filter: CustodyFilter) -> Result<u64> {
@@ -112,24 +104,4 @@ async fn make(folder: &Path, users: u64) -> Result<()> {
         options.open(folder.join(format!("{number}.json")))?.write_all(content.as_bytes())?;
     }
     Ok(())
-}
-
-/// A folder of its owner alone, removed when it is dropped.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new() -> Result<Self> {
-        let path = std::env::temp_dir().join(format!("bunq-partner-bench-{}", Uuid::new_v4()));
-        let mut builder = fs::DirBuilder::new();
-        #[cfg(unix)]
-        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        builder.create(&path)?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
 }

@@ -4,16 +4,12 @@
 mod bare;
 mod common;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
-
 use bare::{Bare, Keys};
 use bunq_partner::types::{AttachmentContentType, AttachmentId};
 use bunq_partner::{Client, Environment, Operation};
 use bunq_partner_sandbox::{CallLogEntry, Fault, Injection, RawResponse, Sandbox};
 use bytes::Bytes;
-use common::{API_KEY, Result, Server, Spread, another, cpu_time, peak_memory, role, runtime, serve};
+use common::{API_KEY, Result, Server, Spread, another, cpu_time, longest_hold, peak_memory, role, runtime, serve};
 
 const SMALL: usize = 1024;
 const LARGE: usize = 16 * 1024 * 1024;
@@ -173,25 +169,4 @@ async fn time() -> Result<()> {
         println!("{name:<8}{median:>8.2}{min:>10.2}{max:>10.2}");
     }
     Ok(())
-}
-
-/// The longest CPU time of the thread between two turns of another task, while `work` is done, in ms. What other processes take of the
-/// processor does not count.
-async fn longest_hold(work: impl Future<Output = Result<()>>) -> Result<f64> {
-    let is_done = Arc::new(AtomicBool::new(false));
-    let seen = Arc::clone(&is_done);
-    let other = tokio::spawn(async move {
-        let (mut last, mut longest) = (cpu_time().ok()?, Duration::ZERO);
-        while !seen.load(Ordering::Relaxed) {
-            tokio::task::yield_now().await;
-            let now = cpu_time().ok()?;
-            longest = longest.max(now.saturating_sub(last));
-            last = now;
-        }
-        Some(longest)
-    });
-    let worked = work.await;
-    is_done.store(true, Ordering::Relaxed);
-    let longest = other.await?.ok_or("the CPU time is not known")?;
-    worked.map(|()| longest.as_secs_f64() * 1e3)
 }

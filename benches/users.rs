@@ -1,20 +1,30 @@
-//! What users cost: the memory of one with an open session, the CPU time of its calls beside that of the partner's, and the CPU
-//! time of an estimate while many calls wait.
+//! What users cost: the memory of one with an open session, and of many beside those that are idle, the CPU time of its calls beside
+//! that of the partner's, that of opening one from custody, how long the making of a key holds the runtime, and the CPU time of an
+//! estimate while many calls wait.
 
 mod common;
 
-use std::os::unix::fs::DirBuilderExt as _;
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::time::Duration;
 
 use bunq_partner::wire::SigningKey;
 use bunq_partner::{Api, Client, ClientBuilder, Environment, FileCustody, Operation, ProvisionId};
 use bunq_partner_sandbox::Sandbox;
-use common::{API_KEY, Result, Server, Spread, another, cpu_time, peak_memory, role, runtime, serve};
+use common::{
+    API_KEY, Folder, Result, Server, Spread, another, cpu_time, cpu_time_of_all, longest_hold, peak_memory, role,
+    runtime, serve,
+};
 use futures_util::{StreamExt as _, TryStreamExt as _, poll};
 
 const FEW: usize = 100;
 const MANY: usize = 1_100;
 const ROUNDS: usize = 3;
+const OPEN: usize = 1_000;
+const IDLE: u64 = 10_000;
+const OPENED: u32 = 100;
+const KEYS: usize = 10;
 const BLOCKS: u32 = 100;
 const CALLS: u32 = 50;
 
@@ -23,9 +33,13 @@ fn main() -> Result<()> {
     match role.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["serve", count] => runtime()?.block_on(server(count.parse()?)),
         ["open", base_url, count] => runtime()?.block_on(open(base_url, count.parse()?)),
+        ["hold", base_url] => runtime()?.block_on(hold(base_url)),
+        ["custody"] => measure_idle().and_then(|()| runtime()?.block_on(measure_opening())),
         ["estimates"] => runtime()?.block_on(measure_estimates()),
         _ => {
             measure_memory()?;
+            measure_idle()?;
+            runtime()?.block_on(measure_opening())?;
             runtime()?.block_on(measure_calls())?;
             runtime()?.block_on(measure_estimates())
         }
@@ -49,23 +63,6 @@ fn partner(base_url: &str, folder: &std::path::Path) -> Result<ClientBuilder> {
 async fn provisions(partner: &Client, count: usize) -> Result<Vec<ProvisionId>> {
     let provisions = partner.provisions().list().stream().take(count);
     Ok(provisions.map_ok(|provision| provision.id).try_collect().await?)
-}
-
-/// A folder that is removed at the end.
-struct Folder(std::path::PathBuf);
-
-impl Folder {
-    fn new() -> Result<Self> {
-        let folder = std::env::temp_dir().join(format!("bunq-partner-bench-{}", std::process::id()));
-        std::fs::DirBuilder::new().mode(0o700).create(&folder)?;
-        Ok(Self(folder))
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
 }
 
 /// Opens the sessions of users, makes a call for each, and prints the peak memory of the process.
@@ -103,6 +100,78 @@ fn peak(count: usize) -> Result<f64> {
         Some((opened, peak)) if opened.parse() == Ok(count) => Ok(peak.parse()?),
         _ => Err(format!("{text} {}", String::from_utf8_lossy(&output.stderr)).into()),
     }
+}
+
+/// Opens the sessions of users, lists them with others that are idle in custody, and prints the peak memory of the process.
+async fn hold(base_url: &str) -> Result<()> {
+    let folder = Folder::new()?;
+    let partner = partner(base_url, &folder.0)?.build()?;
+    let (users, mut clients) = (partner.users(), Vec::new());
+    for id in provisions(&partner, OPEN).await? {
+        let user = users.activate(id).await?;
+        user.api().list_credentials().await?;
+        clients.push(user);
+    }
+    let id = clients.last().ok_or("no user")?.provision_id();
+    let record = std::fs::read_to_string(folder.0.join(format!("{id}.json")))?;
+    for number in 0..IDLE {
+        let idle = 10_000_000 + number;
+        let record = record.replace(&format!("\"provision_id\":{id}"), &format!("\"provision_id\":{idle}"));
+        let path = folder.0.join(format!("{idle}.json"));
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?.write_all(record.as_bytes())?;
+        clients.push(users.of(ProvisionId::try_from(idle)?));
+    }
+    let listed = users.list().try_fold(0, async |count, _| Ok(count + 1)).await?;
+    println!("{} {listed} {}", clients.len(), peak_memory()?);
+    Ok(())
+}
+
+fn measure_idle() -> Result<()> {
+    let server = Server::start(&["serve", &OPEN.to_string()])?;
+    let output = another(&["hold", &server.base_url])?.output()?;
+    let text = str::from_utf8(&output.stdout)?.trim();
+    if text.split(' ').count() != 3 {
+        return Err(format!("{text} {}", String::from_utf8_lossy(&output.stderr)).into());
+    }
+    println!(
+        "Clients of {OPEN} users with open sessions and {IDLE} idle ones, users listed, peak memory in KiB: {text}\n"
+    );
+    Ok(())
+}
+
+async fn measure_opening() -> Result<()> {
+    let server = Server::start(&["serve", &(1 + KEYS).to_string()])?;
+    let folder = Folder::new()?;
+    let partner = partner(&server.base_url, &folder.0)?.build()?;
+    let users = partner.users();
+    let ids = provisions(&partner, 1 + KEYS).await?;
+    drop(users.activate(ids[0]).await?);
+    println!("CPU time of opening a user from custody, with a key that is there, ms, the mean of {OPENED}\n");
+    for (name, is_ended) in [("whose session is in custody", false), ("with a new session", true)] {
+        let mut spent = 0;
+        for _ in 0..OPENED {
+            if is_ended {
+                users.of(ids[0]).end_session().await?;
+            }
+            let before = cpu_time_of_all()?;
+            users.of(ids[0]).open_session().await?;
+            spent += cpu_time_of_all()? - before;
+        }
+        println!("{name:<28}{:>6.2}", spent as f64 / f64::from(OPENED));
+    }
+    let with_keys = Client::builder(Environment::Sandbox).base_url(&server.base_url).api_key(API_KEY);
+    let folder = Folder::new()?;
+    let with_keys = with_keys.without_rate_limits().custody(FileCustody::new(&folder.0)).build()?;
+    with_keys.open_session().await?;
+    let mut held = Vec::new();
+    for id in ids.into_iter().skip(1) {
+        let users = with_keys.users();
+        held.push(longest_hold(async { Ok(drop(users.activate(id).await?)) }).await?);
+    }
+    let Spread { median, min, max } = Spread::of(held)?;
+    println!("\nHow long the runtime is held at most by an activation that makes a key, ms, {KEYS} of them\n");
+    println!("median       min       max\n{median:>6.1}{min:>10.1}{max:>10.1}\n");
+    Ok(())
 }
 
 async fn measure_calls() -> Result<()> {

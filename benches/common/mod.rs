@@ -5,9 +5,13 @@
 use std::error::Error;
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use bunq_partner::Uuid;
 use bunq_partner_sandbox::Sandbox;
 
 pub(crate) type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -87,6 +91,41 @@ pub(crate) fn cpu_time() -> Result<Duration> {
     tasks.map(of_task).sum::<Result<u64>>().map(Duration::from_nanos)
 }
 
+/// The CPU time of this process in milliseconds, in steps of 10, with that of threads that have ended.
+pub(crate) fn cpu_time_of_all() -> Result<u64> {
+    let text = fs::read_to_string("/proc/self/stat").map_err(|_| "not measured: only Linux tells it in /proc")?;
+    let (_, members) = text.rsplit_once(") ").ok_or("no name in /proc/self/stat")?;
+    let ticks = members.split(' ').skip(11).take(2).map(str::parse::<u64>);
+    Ok(ticks.sum::<std::result::Result<u64, _>>()? * 10)
+}
+
+/// The longest CPU time of the thread between two turns of another task, while `work` is done, in ms. What other processes take of the
+/// processor does not count.
+pub(crate) async fn longest_hold(work: impl Future<Output = Result<()>>) -> Result<f64> {
+    let is_done = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&is_done);
+    let other = tokio::spawn(async move {
+        let (mut last, mut longest) = (thread_time().ok()?, Duration::ZERO);
+        while !seen.load(Ordering::Relaxed) {
+            tokio::task::yield_now().await;
+            let now = thread_time().ok()?;
+            longest = longest.max(now.saturating_sub(last));
+            last = now;
+        }
+        Some(longest)
+    });
+    let worked = work.await;
+    is_done.store(true, Ordering::Relaxed);
+    let longest = other.await?.ok_or("the CPU time is not known")?;
+    worked.map(|()| longest.as_secs_f64() * 1e3)
+}
+
+/// The CPU time of this thread.
+fn thread_time() -> Result<Duration> {
+    let text = fs::read_to_string("/proc/thread-self/schedstat")?;
+    Ok(Duration::from_nanos(text.split_whitespace().next().unwrap_or_default().parse()?))
+}
+
 /// The peak memory of this process, in KiB.
 pub(crate) fn peak_memory() -> Result<u64> {
     let status = fs::read_to_string("/proc/self/status").map_err(|_| "not measured: only Linux tells it in /proc")?;
@@ -109,5 +148,25 @@ impl Spread {
             (Some(&min), Some(&median), Some(&max)) => Ok(Self { median, min, max }),
             _ => Err("no figures".into()),
         }
+    }
+}
+
+/// A folder of its owner alone, removed when it is dropped.
+pub(crate) struct Folder(pub(crate) PathBuf);
+
+impl Folder {
+    pub(crate) fn new() -> Result<Self> {
+        let path = std::env::temp_dir().join(format!("bunq-partner-bench-{}", Uuid::new_v4()));
+        let mut builder = fs::DirBuilder::new();
+        #[cfg(unix)]
+        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        builder.create(&path)?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
     }
 }
