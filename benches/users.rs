@@ -166,7 +166,7 @@ async fn measure_opening() -> Result<()> {
     let mut held = Vec::new();
     for id in ids.into_iter().skip(1) {
         let users = with_keys.users();
-        held.push(longest_hold(async { Ok(drop(users.activate(id).await?)) }).await?);
+        held.push(longest_hold(async { users.activate(id).await.map(drop).map_err(Into::into) }).await?);
     }
     let Spread { median, min, max } = Spread::of(held)?;
     println!("\nHow long the runtime is held at most by an activation that makes a key, ms, {KEYS} of them\n");
