@@ -265,7 +265,7 @@ impl BankCommand {
                 let effect = Effect::Changes {
                     what: format!("Replace the credential of {id}, which stops working,"),
                     goes_on: Some(format!(
-                        "the reset may go on at bunq: `bunq-partner users reset {id}` goes on with it"
+                        "the reset may go on at bunq: `bunq-partner users activate {id}` takes the new credential"
                     )),
                 };
                 let (custody, results) =

@@ -142,6 +142,11 @@ impl Kept {
         .await
     }
 
+    /// Returns the store for the session that is opened with this token.
+    pub(crate) fn context_of(&self, token: Secret) -> impl ContextStore + use<> {
+        TokensContext { kept: self.clone(), token }
+    }
+
     /// Changes the record. Concurrent changes are made one after the other.
     pub(crate) async fn update<T: Send + 'static>(
         &self,
@@ -218,34 +223,45 @@ impl Kept {
     }
 }
 
-/// The end of a sentence about a record that is not there.
+/// Ends of sentences about a record that is not there, or not the same any more.
+const REPLACED: &str = "has another token by now: the session with the one before it is over; call again";
 const NOT_KEPT: &str = "is not there: activate the user if it is new, and reset it if it was activated elsewhere";
 
 fn refused(name: &str, problem: impl fmt::Display) -> Error {
     Error::context(format_args!("{name} {problem}"))
 }
 
-/// The store for the session of the user.
-impl ContextStore for Kept {
+/// The store for the session of a user with one token. When another token is kept, it is of use no more.
+#[derive(Debug)]
+struct TokensContext {
+    kept: Kept,
+    token: Secret,
+}
+
+impl ContextStore for TokensContext {
     fn name(&self) -> String {
-        self.custody().name_of(self.id)
+        self.kept.custody().name_of(self.kept.id)
     }
 
     fn load(&self) -> BoxFuture<'_, Result<Option<Secret>, Error>> {
         Box::pin(async {
-            let record = Self::load(self).await?;
-            Ok(record.ok_or_else(|| self.refused(NOT_KEPT))?.context)
+            let record = self.kept.load().await?.ok_or_else(|| self.kept.refused(NOT_KEPT))?;
+            if record.token != self.token { Err(self.kept.refused(REPLACED)) } else { Ok(record.context) }
         })
     }
 
     fn save(&self, context: Secret) -> BoxFuture<'_, Result<(), Error>> {
-        Box::pin(self.change_locked(|kept| {
-            kept.as_mut().ok_or(NOT_KEPT)?.take_context(context);
+        Box::pin(self.kept.change_locked(|kept| {
+            let record = kept.as_mut().ok_or(NOT_KEPT)?;
+            if record.token != self.token {
+                return Err(REPLACED.into());
+            }
+            record.take_context(context);
             Ok(())
         }))
     }
 
     fn lock(&self) -> BoxFuture<'_, Result<ContextLock, Error>> {
-        self.custody().lock(self.id)
+        self.kept.custody().lock(self.kept.id)
     }
 }

@@ -169,7 +169,7 @@ impl UserRecord {
         let (stored_at, ahead) = (self.stored_at, duration(ahead.unsigned_abs()));
         Err(format!(
             "was stored at {stored_at} UTC, {ahead} after the time of this machine's clock, so that it is not known when its unused \
-             credential expires: set the clock right, or reset the user"
+             credential expires: set the clock right, or take the record out of the custody and reset the user"
         ))
     }
 }

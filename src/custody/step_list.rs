@@ -79,19 +79,26 @@ impl StepList {
     }
 
     pub(super) fn begin(&mut self, key: StepKey, at: Timestamp) -> Result<Step, String> {
-        if let Some(step) = self.0.iter().find(|step| step.is(&key)) {
-            return Ok(match step.id {
-                Some(id) => Step::Done { id },
-                None => Step::InDoubt { since: step.at },
-            });
+        let before = self.of(&key);
+        if before == Step::New {
+            self.add(KeptStep::new(key, at, None))?;
         }
-        self.add(KeptStep::new(key, at, None))?;
-        Ok(Step::New)
+        Ok(before)
     }
 
-    pub(super) fn begin_again(&mut self, key: StepKey, at: Timestamp) -> Result<(), String> {
+    /// Returns what came of it before.
+    pub(super) fn begin_again(&mut self, key: StepKey, at: Timestamp) -> Result<Step, String> {
+        let before = self.of(&key);
         self.0.retain(|step| !step.is(&key));
-        self.add(KeptStep::new(key, at, None))
+        self.add(KeptStep::new(key, at, None))?;
+        Ok(before)
+    }
+
+    fn of(&self, key: &StepKey) -> Step {
+        match self.0.iter().find(|step| step.is(key)) {
+            None => Step::New,
+            Some(step) => step.id.map_or(Step::InDoubt { since: step.at }, |id| Step::Done { id }),
+        }
     }
 
     pub(super) fn done(&mut self, key: StepKey, at: Timestamp, id: u64) -> Result<(), String> {

@@ -37,9 +37,9 @@ impl Steps {
         Ok(kept.record().await?.and_then(|record| record.steps.made(&key)))
     }
 
-    /// Begins a step anew, whatever came of it before.
-    pub(crate) async fn begin_again(&self, operation: &Operation, request: &impl Serialize) -> Result<(), Error> {
-        let Some(kept) = &self.0 else { return Ok(()) };
+    /// Begins a step anew, whatever came of it before, which this returns.
+    pub(crate) async fn begin_again(&self, operation: &Operation, request: &impl Serialize) -> Result<Step, Error> {
+        let Some(kept) = &self.0 else { return Ok(Step::New) };
         let key = StepKey::new(operation, request)?;
         kept.update(move |record| record.steps.begin_again(key, Timestamp::now().into())).await
     }

@@ -69,8 +69,8 @@ async fn refusal_of(custody: &MemoryCustody, text: &str) -> String {
         kept.record().await.unwrap_err(),
         kept.store(token("another-token")).await.unwrap_err(),
         kept.remove().await.unwrap_err(),
-        ContextStore::load(&kept).await.unwrap_err(),
-        ContextStore::save(&kept, CONTEXT.into()).await.unwrap_err(),
+        ContextStore::load(&kept.context_of(TOKEN.into())).await.unwrap_err(),
+        ContextStore::save(&kept.context_of(TOKEN.into()), CONTEXT.into()).await.unwrap_err(),
     ];
     let [error, others @ ..] = errors;
     assert!(others.iter().all(|other| other.to_string() == error.to_string()), "{error} {others:?}");
@@ -127,21 +127,21 @@ async fn a_token_is_stored_once_and_its_context_beside_it() {
     let (custody, kept) = with_user().await;
     let record = kept.record().await.unwrap().unwrap();
     assert_eq!((record.token, record.is_activated), (TOKEN.into(), false));
-    assert_eq!(ContextStore::load(&kept).await.unwrap(), None);
+    assert_eq!(ContextStore::load(&kept.context_of(TOKEN.into())).await.unwrap(), None);
 
     let entry = || async { kept.entry().await.unwrap().unwrap() };
     assert_eq!((entry().await.is_activated, entry().await.expiry), (false, token(TOKEN).expiry));
     // An installation alone activates nothing.
-    ContextStore::save(&kept, r#"{"format": 1, "session": null}"#.into()).await.unwrap();
+    ContextStore::save(&kept.context_of(TOKEN.into()), r#"{"format": 1, "session": null}"#.into()).await.unwrap();
     assert!(!entry().await.is_activated);
-    ContextStore::save(&kept, CONTEXT.into()).await.unwrap();
+    ContextStore::save(&kept.context_of(TOKEN.into()), CONTEXT.into()).await.unwrap();
     assert!(entry().await.is_activated && kept.record().await.unwrap().unwrap().is_activated);
     // A session that was ended does not make the credential unused.
-    ContextStore::save(&kept, r#"{"format": 1, "session": null}"#.into()).await.unwrap();
+    ContextStore::save(&kept.context_of(TOKEN.into()), r#"{"format": 1, "session": null}"#.into()).await.unwrap();
     assert!(entry().await.is_activated);
 
     // The same token changes nothing; another one is another credential's.
-    ContextStore::save(&kept, CONTEXT.into()).await.unwrap();
+    ContextStore::save(&kept.context_of(TOKEN.into()), CONTEXT.into()).await.unwrap();
     let before = custody.load(id(7)).await.unwrap();
     kept.store(token(TOKEN)).await.unwrap();
     assert_eq!(custody.load(id(7)).await.unwrap(), before);
@@ -149,12 +149,20 @@ async fn a_token_is_stored_once_and_its_context_beside_it() {
     kept.store(token("another-token")).await.unwrap();
     let record = kept.record().await.unwrap().unwrap();
     assert_eq!((record.token, record.is_activated), ("another-token".into(), false));
-    assert_eq!(ContextStore::load(&kept).await.unwrap(), None);
+    let store = kept.context_of("another-token".into());
+    assert_eq!(store.load().await.unwrap(), None);
+    // The session with the token before it neither reads nor changes what is of the other.
+    let before = custody.load(id(7)).await.unwrap();
+    let old = kept.context_of(TOKEN.into());
+    for error in [old.load().await.unwrap_err(), old.save(CONTEXT.into()).await.unwrap_err()] {
+        assert!(error.to_string().contains("has another token by now"), "{error}");
+    }
+    assert_eq!(custody.load(id(7)).await.unwrap(), before);
     assert_ne!(Steps::new(kept.clone()).begin(&Operation::CREATE_OAUTH_CLIENT, &1).await.unwrap(), Step::New);
 
     kept.remove().await.unwrap();
     assert_eq!((kept.record().await.unwrap().is_none(), kept.entry().await.unwrap()), (true, None));
-    let error = ContextStore::load(&kept).await.unwrap_err().to_string();
+    let error = ContextStore::load(&kept.context_of(TOKEN.into())).await.unwrap_err().to_string();
     assert!(error.contains("is not there") && error.contains("activate the user"), "{error}");
 }
 
@@ -231,7 +239,7 @@ async fn an_unused_credential_of_the_future_is_refused_with_the_clock() {
     kept.store(token("another-token")).await.unwrap();
     assert!(kept.record().await.is_ok());
     stored(3600).await.unwrap();
-    ContextStore::save(&kept, CONTEXT.into()).await.unwrap();
+    ContextStore::save(&kept.context_of("another-token".into()), CONTEXT.into()).await.unwrap();
     assert!(kept.record().await.is_ok(), "a credential in use does not expire");
 }
 

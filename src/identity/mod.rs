@@ -221,6 +221,7 @@ fn is_submitted(seen: &IdentityVerificationSession) -> Result<bool, Error> {
     match &seen.status {
         Status::Created => Ok(false),
         Status::Submitted | Status::Processed => Ok(true),
+        Status::Unknown(_) if seen.result.is_some() => Ok(true),
         Status::Unknown(status) => {
             let problem = format_args!("session {} is {status}: only one that is CREATED is submitted", seen.id);
             Err(Error::new(ErrorKind::Unattainable, Sent::Responded, problem))

@@ -63,8 +63,9 @@ impl Condition<IdentityVerificationSession> for Processed {
 
     fn evaluate(&self, seen: &IdentityVerificationSession) -> Evaluation {
         match (&seen.status, &seen.result) {
-            (Status::Processed, Some(_)) => Evaluation::Met,
-            (Status::Processed, None) | (Status::Created | Status::Submitted | Status::Unknown(_), _) => {
+            // bunq may call it otherwise when it has a result.
+            (Status::Processed | Status::Unknown(_), Some(_)) => Evaluation::Met,
+            (Status::Processed | Status::Unknown(_), None) | (Status::Created | Status::Submitted, _) => {
                 Evaluation::Pending
             }
         }

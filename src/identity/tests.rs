@@ -202,6 +202,25 @@ async fn what_was_surely_not_started_is_forgotten() {
     assert_eq!(user.calls(START), 1);
 }
 
+/// Another one that was surely not started changes nothing of what is known of the one before.
+#[tokio::test(start_paused = true)]
+async fn another_that_is_refused_leaves_the_one_before() {
+    test_timeout::start();
+    let user = User::new(Sandbox::builder()).await;
+    let started = user.identity().start().await.unwrap();
+    user.play(Fault::Status(400), false, START);
+    assert_eq!(user.identity().start_another().await.unwrap_err().kind(), ErrorKind::Rejected);
+    assert_eq!(user.identity().start().await.unwrap().id(), started.id());
+
+    let user = User::new(Sandbox::builder()).await;
+    user.play(Fault::Drop, true, START);
+    assert!(user.identity().start().await.unwrap_err().is_doubtful());
+    user.play(Fault::Status(400), false, START);
+    assert_eq!(user.identity().start_another().await.unwrap_err().kind(), ErrorKind::Rejected);
+    is_in_doubt(&user.identity().start().await.unwrap_err());
+    assert_eq!(user.carried_out(START), 1);
+}
+
 #[tokio::test(start_paused = true)]
 async fn of_many_that_start_one_sends() {
     test_timeout::start();

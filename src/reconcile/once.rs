@@ -34,7 +34,7 @@ impl<B: Serialize + Sync> Once<'_, B> {
         F: Future<Output = Result<T, Error>> + Send,
     {
         match self.steps.begin(self.operation, self.request).await? {
-            Step::New => self.carry_out(send).await,
+            Step::New => self.carry_out(Step::New, send).await,
             Step::Done { id } => {
                 let made = id.try_into().map_err(|_| Error::internal("a step was kept with an id that is none"))?;
                 Ok((made, Acceptance::Already))
@@ -56,12 +56,16 @@ impl<B: Serialize + Sync> Once<'_, B> {
         T: Copy + Send + Sync + Into<u64> + 'static,
         F: Future<Output = Result<T, Error>> + Send,
     {
-        self.steps.begin_again(self.operation, self.request).await?;
-        self.carry_out(send).await
+        let before = self.steps.begin_again(self.operation, self.request).await?;
+        self.carry_out(before, send).await
     }
 
-    /// Sends a request that is kept as begun.
-    async fn carry_out<T, F>(self, mut send: impl FnMut(Api) -> F + Send) -> Result<(T, Acceptance), Error>
+    /// Sends a request that is kept as begun. If it surely was not carried out, what came of it before is kept again.
+    async fn carry_out<T, F>(
+        self,
+        before: Step,
+        mut send: impl FnMut(Api) -> F + Send,
+    ) -> Result<(T, Acceptance), Error>
     where
         T: Copy + Send + Sync + Into<u64> + 'static,
         F: Future<Output = Result<T, Error>> + Send,
@@ -86,8 +90,16 @@ impl<B: Serialize + Sync> Once<'_, B> {
             }
             Err(error) if error.is_doubtful() => Err(error.with_advice(advice)),
             Err(error) => {
-                steps.not_sent(operation, request).await?;
-                Err(error)
+                let kept = match before {
+                    Step::New => steps.not_sent(operation, request).await,
+                    Step::Done { id } => steps.done(operation, request, id).await,
+                    Step::InDoubt { .. } => Ok(()),
+                };
+                // The refusal says more than that it was not kept.
+                Err(match kept {
+                    Ok(()) => error,
+                    Err(kept) => error.with_advice(&format!("it is kept as begun, because {kept}")),
+                })
             }
         }
     }

@@ -130,7 +130,10 @@ impl SessionQueue {
         self.get(ticket).is_none_or(|entry| {
             entry.failures += 1;
             entry.failed_at = Some(findings);
-            entry.state = EntryState::Waits;
+            // It may have been withdrawn meanwhile.
+            if matches!(entry.state, EntryState::Goes(_)) {
+                entry.state = EntryState::Waits;
+            }
             entry.failures >= MAX_FAILURES
         })
     }

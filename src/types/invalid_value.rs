@@ -14,7 +14,7 @@ const MAX_CHARS: usize = 500;
 /// use bunq_partner::types::CountryCode;
 ///
 /// let error = "Holland".parse::<CountryCode>().unwrap_err();
-/// assert_eq!(error.field(), "country_of_residence");
+/// assert_eq!(error.field(), "country_code");
 /// assert_eq!(error.rule(), "a country is two capital letters (ISO 3166-1), as in NL");
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,5 +1,6 @@
 //! A credential is stored, and then used: at first, after a crash, and when it was replaced by another.
 
+use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::user_client::UserShared;
@@ -50,6 +51,15 @@ impl Users {
                 }
                 let record = kept.record().await?;
                 check_in_use(seen, record.as_ref())?;
+                if record.is_some_and(|record| !record.is_activated) {
+                    // A session was opened with it, and a crash came before that was kept. So it does not expire unused.
+                    user.forget();
+                    let is_used = |record: &mut UserRecord| {
+                        record.is_activated = true;
+                        Ok(())
+                    };
+                    kept.update(is_used).await?;
+                }
             }
         }
         self.open(user).await?;
@@ -86,13 +96,15 @@ impl Users {
         let _working = user.work.lock().await;
         kept.record().await?;
         let seen = self.0.room.provisions.get(id).await?;
-        if seen.status.phase() == Phase::Closed {
-            self.remove_beside(id).await;
-            let problem = format_args!("provision {id} is closed: there is no user any more");
+        if seen.status.is_over() {
+            if seen.status.phase() == Phase::Closed {
+                self.remove_beside(id).await;
+            }
+            let problem = format_args!("provision {id} is {}: its credential is not replaced any more", seen.status);
             return Err(Error::new(ErrorKind::Unattainable, Sent::Responded, problem));
         }
         let ready = match seen.fresh_credential() {
-            Some(_) if seen.status.phase() != Phase::Reset => seen,
+            Some(fresh) if seen.status.phase() != Phase::Reset && !is_over(fresh) => seen,
             _ if seen.status.phase() == Phase::Reset => self.0.room.provisions.wait_until_ready(id).wait().await?,
             _ => self.0.room.provisions.reset_token(id).await?.wait().await?,
         };
@@ -121,10 +133,15 @@ impl Users {
             None => {
                 // Whoever waits with the credential before it holds the lock.
                 user.forget();
-                let (external_uuid, credential_id, expiry) = (seen.external_uuid, *credential_id, *expiry);
+                let (external_uuid, credential_id) = (seen.external_uuid, *credential_id);
+                // bunq may not say when it expires. It is told then as if it lived as long as others.
+                let latest = || Some(Timestamp::now().checked_add(self.0.room.lifetime()).ok()?.into());
+                let expiry = expiry.or_else(latest);
                 kept.store(NewToken { external_uuid, credential_id, token, expiry }).await?;
             }
         }
+        // A call may have read the record before it was changed.
+        user.forget();
         tracing::info!(provision = %id, "the token of a user is stored");
         self.0.room.events.tell(UserEvent::Stored(id));
         Ok(())
@@ -135,6 +152,11 @@ impl Users {
         let session = user.session().await?;
         session.open_by(Instant::now() + self.0.room.lifetime()).await
     }
+}
+
+/// Whether the time of an unused credential is over, whatever bunq calls it.
+fn is_over(fresh: &Credential) -> bool {
+    fresh.expiry_time.is_some_and(|expiry| expiry.as_jiff() <= Timestamp::now())
 }
 
 /// Whether bunq shows a credential that is not to be waited for any more.

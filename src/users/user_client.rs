@@ -36,7 +36,7 @@ pub(super) struct UserShared {
     pub(super) id: ProvisionId,
     transport: Arc<Transport>,
     /// Made from the record in custody when it is first needed.
-    session: Mutex<Option<Session>>,
+    session: Mutex<KnownSession>,
     /// Held by the one that changes what is in custody by what bunq shows.
     pub(super) work: tokio::sync::Mutex<()>,
     onboarding: InDoubtOnboarding,
@@ -139,6 +139,14 @@ impl fmt::Debug for UserClient {
     }
 }
 
+/// The session of a user, once it is known.
+#[derive(Debug, Default)]
+struct KnownSession {
+    session: Option<Session>,
+    /// How often one was forgotten.
+    forgotten: u64,
+}
+
 impl UserShared {
     pub(super) fn new(room: Arc<Room>, id: ProvisionId) -> Self {
         let partner = room.api.transport();
@@ -157,31 +165,48 @@ impl UserShared {
 
     /// The session, if it is known already.
     pub(super) fn known_session(&self) -> Option<Session> {
-        lock(&self.session).clone()
+        lock(&self.session).session.clone()
     }
 
     /// Forgets the session: the token that it was opened with may be another by now.
     pub(super) fn forget(&self) {
-        *lock(&self.session) = None;
+        let mut known = lock(&self.session);
+        (known.session, known.forgotten) = (None, known.forgotten + 1);
+        drop(known);
         self.room.turns.withdraw(self.id);
     }
 
     /// The session, from the record in custody.
     pub(super) async fn session(&self) -> Result<Session, Error> {
-        if let Some(session) = self.known_session() {
-            return Ok(session);
+        loop {
+            let forgotten = {
+                let known = lock(&self.session);
+                match &known.session {
+                    Some(session) => return Ok(session.clone()),
+                    None => known.forgotten,
+                }
+            };
+            let made = self.made().await?;
+            let mut known = lock(&self.session);
+            // Its token may be another by now. Otherwise another may have been faster: all share one.
+            if known.forgotten == forgotten {
+                return Ok(known.session.get_or_insert(made).clone());
+            }
         }
+    }
+
+    /// Makes the session from the record in custody.
+    async fn made(&self) -> Result<Session, Error> {
         let kept = self.room.kept(self.id)?;
         let record = kept.record().await?.ok_or_else(|| not_kept(self.id))?;
         let expiry = self.expiry(&record)?;
         let partner = &self.room.api;
         let identity = ContextIdentity::new(self.room.environment, partner.transport().base_url(), &record.token);
+        let store = Arc::new(kept.context_of(record.token.clone()));
         let device = self.room.device(record.token);
         let owner = self.room.owner(self.id, expiry);
-        let (store, partner) = (Arc::new(kept), self.room.partner());
-        let made = Session::new(Arc::clone(&self.transport), device, identity, Some(store), owner, Some(partner));
-        // Another may have been faster: all share one.
-        Ok(lock(&self.session).get_or_insert(made).clone())
+        let partner = self.room.partner();
+        Ok(Session::new(Arc::clone(&self.transport), device, identity, Some(store), owner, Some(partner)))
     }
 
     /// When the credential of a record expires, if it was not used yet.

@@ -95,7 +95,7 @@ async fn nothing_is_sent_with_what_cannot_be_used() {
                 None
             },
             ErrorKind::Context,
-            "set the clock right, or reset the user",
+            "set the clock right, or take the record out of the custody and reset the user",
         ),
         (
             false,
@@ -160,4 +160,29 @@ async fn nothing_is_sent_by_a_second_process_with_the_same_custody() {
     // What is there can be listed meanwhile.
     assert!(FileCustody::new(&users).entry(id).await.unwrap().is_some_and(|entry| entry.is_activated));
     drop(first);
+}
+
+/// A crash came between the first session and its being kept, and the process comes back after the credential would have expired.
+#[tokio::test]
+async fn a_token_that_was_used_before_a_crash_does_not_expire_unused() {
+    test_timeout::start();
+    let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
+    let users = folder.path("users");
+    own_folder(&users);
+    let id = sandbox.populate(1)[0];
+    client(&sandbox, &users).users().activate(id).await.unwrap();
+    let file = users.join(format!("{id}.json"));
+    let stored = fs::read_to_string(&file).unwrap();
+    let (head, record) = stored.split_once('\n').unwrap();
+    let mut record: Value = serde_json::from_str(record).unwrap();
+    // Installation and device were kept.
+    assert!(record["context"]["session"].take().is_object());
+    record["is_activated"] = json!(false);
+    (record["stored_at"], record["expiry"]) = (in_hours(-5), in_hours(-1));
+    fs::write(&file, format!("{head}\n{record}")).unwrap();
+    let users = client(&sandbox, &users).users();
+    let token = sandbox.provision(id).unwrap()["credential"]["id"].clone();
+    users.activate(id).await.unwrap().api().list_credentials().await.unwrap();
+    assert_eq!(sandbox.provision(id).unwrap()["credential"]["id"], token, "no other was requested");
+    assert!(users.get(id).await.unwrap().unwrap().is_activated);
 }

@@ -274,6 +274,35 @@ async fn the_answer_of_another_is_not_taken_for_ours() {
     assert_eq!(user.sent_and_taken(), (2, 1));
 }
 
+/// bunq has the answer with another file, or another answer: neither is this one.
+#[tokio::test(start_paused = true)]
+async fn an_answer_with_other_files_is_another() {
+    test_timeout::start();
+    let user = User::new(Sandbox::builder().pace(Pace::Manual)).await;
+    let (id, entry) = user.asked(SeedInquiry::new([FUNDS])).await;
+    let inquiries = user.client.inquiries();
+    let with = |id| {
+        let mut request = file(id);
+        request.answer = text(TEXT).answer;
+        request
+    };
+    let (first, second) = (user.upload().await, user.upload().await);
+    let _reviewing = inquiries.answer(id, entry, &with(first)).await.unwrap();
+    let error = inquiries.answer(id, entry, &with(second)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unattainable, "{}", problem(&error));
+    let again = inquiries.answer(id, entry, &with(first)).await.unwrap();
+    assert_eq!((again.acceptance(), user.sent_and_taken()), (Acceptance::Already, (1, 1)));
+
+    // An answer that never arrived, and another one that did.
+    let (id, entry) = user.asked(SeedInquiry::new([FUNDS])).await;
+    user.play(Fault::Drop, false);
+    let ours = text(TEXT);
+    tokio::time::timeout(Duration::from_secs(2), inquiries.answer(id, entry, &ours)).await.unwrap_err();
+    let _reviewing = user.another_process().answer(id, entry, &text("Another.")).await.unwrap();
+    let error = inquiries.answer(id, entry, &text(TEXT)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unattainable, "{}", problem(&error));
+}
+
 /// What a crash leaves in doubt may still arrive: it is waited for before anything is sent.
 #[tokio::test(start_paused = true)]
 async fn an_answer_from_before_a_crash_may_still_arrive() {

@@ -1,9 +1,9 @@
 //! What is read of a custody with many users, before the first call for one of them and with it.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use bunq_partner::{
-    BoxFuture, ContextLock, Custody, CustodyEntry, CustodyFilter, Error, MemoryCustody, ProvisionId, Secret,
+    BoxFuture, ContextLock, Custody, CustodyEntry, CustodyFilter, Error, MemoryCustody, ProvisionId, Secret, UserClient,
 };
 use bunq_partner_sandbox::Sandbox;
 
@@ -13,6 +13,8 @@ struct Watched {
     custody: MemoryCustody,
     loaded: Arc<Mutex<Vec<ProvisionId>>>,
     listed: Arc<Mutex<Vec<CustodyFilter>>>,
+    /// The user who is asked for while a token is being stored.
+    asked_for: Arc<OnceLock<UserClient>>,
 }
 
 impl Custody for Watched {
@@ -26,7 +28,12 @@ impl Custody for Watched {
     }
 
     fn save(&self, entry: CustodyEntry, text: Secret) -> BoxFuture<'_, Result<(), Error>> {
-        self.custody.save(entry, text)
+        Box::pin(async move {
+            if let Some(user) = self.asked_for.get().filter(|_| !entry.is_activated) {
+                user.context().await?;
+            }
+            self.custody.save(entry, text).await
+        })
     }
 
     fn remove(&self, id: ProvisionId) -> BoxFuture<'_, Result<(), Error>> {
@@ -74,4 +81,18 @@ async fn of_many_users_only_the_one_that_is_called_is_read() {
     assert!(!loaded.is_empty() && loaded.iter().all(|read| *read == id), "{loaded:?}");
     let listed = watched.listed.lock().unwrap().clone();
     assert!(listed.iter().all(|filter| *filter == CustodyFilter::Unactivated), "{listed:?}");
+}
+
+/// A call that reads the old token while another one is being stored does not keep it in use.
+#[tokio::test]
+async fn a_call_during_a_reset_does_not_bring_the_old_token_back() {
+    test_timeout::start();
+    let (sandbox, watched) = (Sandbox::start().await.unwrap(), Watched::default());
+    let id = sandbox.populate(1)[0];
+    let client = sandbox.client().custody(watched.clone()).build().unwrap();
+    let user = client.users().activate(id).await.unwrap();
+    watched.asked_for.set(user.clone()).unwrap();
+    client.users().reset(id).await.unwrap();
+    user.api().list_credentials().await.unwrap();
+    assert_eq!(client.users().get(id).await.unwrap().map(|entry| entry.is_activated), Some(true));
 }

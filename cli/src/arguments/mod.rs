@@ -39,7 +39,7 @@ use self::values::{external_uuid, id_argument, time};
 /// The end of the program's own help.
 fn topics() -> String {
     let names: Vec<_> = Topic::all().map(|topic| topic.get_name().to_owned()).collect();
-    format!("Topics of `bunq-partner help TOPIC`:\n  {}", names.join(", "))
+    format!("Topics of `bunq-partner help`:\n  {}", names.join(", "))
 }
 
 /// The end of the help of `help`.

@@ -17,6 +17,10 @@ const NAME: &str = "custody";
 pub(super) async fn look_at(custody: &dyn Custody) -> Check {
     let unactivated: Result<Vec<_>, _> = entries(custody, CustodyFilter::Unactivated).try_collect().await;
     let problem = match unactivated {
+        Ok(users) if users.iter().any(|user| user.problem.is_some()) => {
+            let saw = users.into_iter().find_map(|user| user.problem).unwrap_or_default();
+            return Check::failed(NAME, saw, "`bunq-partner users list` names each record that cannot be used");
+        }
         Ok(users) => match usable(custody).await {
             Ok(()) => return found(&custody.name(), &users),
             Err(error) if is_in_use(&error) => {

@@ -124,13 +124,18 @@ impl Onboard<'_> {
         };
         let seen = onboarding.get(id).await?;
         self.progress.seen = Some(seen.clone());
-        if seen.outcome().is_some() {
-            return self.end(&seen);
+        let is_over = seen.outcome().is_some();
+        if !is_over {
+            self.prove_identity().await?;
+        } else if self.options.identity_token_file.is_some() || self.options.submit_identity.is_some() {
+            self.invocation.note("the onboarding is over: nothing was done about the identity");
         }
-        self.prove_identity().await?;
         if let Source::File(Answers { document: Some(document), .. }) = &self.source {
             let hint = "bunq cannot be asked for it: leave identity_document out, or upload the files again and give the new ids";
             self.user.documents().link(document).await.map_err(|error| doubted(error, hint))?;
+        }
+        if is_over {
+            return self.end(&seen);
         }
         let waiter =
             if is_requested(Some(&seen)) { onboarding.wait_until_over(id) } else { self.request(&seen).await? };

@@ -57,7 +57,13 @@ async fn activate_all(invocation: &Invocation, ids: &[ProvisionId]) -> Result<()
     let users = invocation.client()?.users();
     let bar = screen::live_line(ProgressBar::new(ids.len() as u64), "{bar:30} {pos}/{len} users  {elapsed}");
     bar.enable_steady_tick(TICK);
-    let (mut outcomes, mut events) = (pin!(users.activate_all(stream::iter(ids.to_vec()))), pin!(users.events()));
+    // All are in the queue at once, so that the credential goes first that expires first.
+    let all = stream::iter(ids.to_vec()).map(|id| {
+        let users = users.clone();
+        async move { (id, users.activate(id).await) }
+    });
+    let all = all.buffer_unordered(ids.len().max(1));
+    let (mut outcomes, mut events) = (pin!(all), pin!(users.events()));
     let mut end = pin!(async {
         invocation.connection.shutdown.begun().await;
         sleep(LAST_RESPONSES).await;

@@ -225,7 +225,8 @@ impl Inquiries {
             before = self.read(reply, budget).await.map_err(Error::before_sending)?;
         }
         let (inquiry, before) = before;
-        if is_answered(&before) && (is_known || reply.is_shown_in(&before) == Some(true)) {
+        let is_shown = reply.is_shown_in(&before);
+        if is_answered(&before) && (is_shown == Some(true) || is_known && is_shown.is_none()) {
             return Ok(Taken { before, acceptance: Acceptance::Already, response_id: None });
         }
         check_waits(&inquiry, &before).map_err(|error| error.with_last_seen(Arc::new(inquiry)))?;
@@ -295,7 +296,9 @@ impl Reply<'_> {
         let texts = shown.iter().filter(|one| one["type"] == "FREE_TEXT");
         let mut texts = texts.filter_map(|one| one["value"].as_str()).peekable();
         texts.peek()?;
-        Some(texts.any(|shown| shown.trim() == text.trim()))
+        let is_same = texts.any(|shown| shown.trim() == text.trim());
+        // The text does not tell which files came with it.
+        (!is_same || self.request.all_attachment_id.is_empty()).then_some(is_same)
     }
 }
 
