@@ -70,6 +70,10 @@ async fn each_command_that_a_message_names_runs() {
         if ["sandbox", "report", "api"].contains(&words[0].as_str()) || named.ends_with("--resume") {
             words.push("--help".into());
         }
+        if ["users", "onboard", "inquiries", "attachment"].contains(&words[0].as_str()) {
+            let users = folder.own_folder("users").display().to_string();
+            words.extend(["--custody".to_owned(), users]);
+        }
         let mut command = match words[0].as_str() {
             "--sandbox" => program(&folder),
             _ => program_with_session(&folder, &sandbox).await,
