@@ -1,6 +1,6 @@
 //! Acting for a user, the whole way: from an `external_uuid` to a verified user whose documents bunq has, and the closing.
 //!
-//! [`serve`] can be killed at any point and called again: what bunq shows and what the custody has say where it goes on. Runs against
+//! `serve` can be killed at any point and called again: what bunq shows and what the custody has say where it goes on. Runs against
 //! bunq on loopback.
 
 use std::error::Error;
