@@ -166,7 +166,7 @@ async fn ids_and_users(sandbox: &Sandbox, api: &Api, user: UserId) {
     let error = api.update_part(note, part, &text).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidResponse);
     assert!(error.to_string().contains("part_id: `0` is not a positive integer"), "{error}");
-    assert_eq!((operation("update_part").ids, operation("update_part").session_of), (&["note_id", "part_id"][..], Some(SessionOf::User)));
+    assert_eq!((operation("update_part").ids, operation("update_part").session_of), (&["note_id", "part_id"][..], Some(SessionOf::Either)));
 
     // The user of the session, and one that is chosen.
     respond(sandbox, r#"{"Response": [], "Pagination": {"older_url": null, "newer_url": null, "future_url": null}}"#);
