@@ -2,7 +2,6 @@
 
 use std::io;
 use std::path::Path;
-use std::pin::pin;
 
 use bunq_partner::types::{
     AttachmentId, InquiryAnswer, UpdateUserInformationInquiryEntryRequest, UserInformationInquiry,
@@ -12,7 +11,7 @@ use bunq_partner::{
     Acceptance, Error, ErrorKind, Inquiries, InquiryReview, Operation, ProvisionId, RowState, UserClient, WaitingFor,
     files,
 };
-use futures_util::{StreamExt as _, TryStreamExt as _};
+use futures_util::StreamExt as _;
 use serde::Serialize;
 use serde_json::json;
 
@@ -20,9 +19,10 @@ use super::arguments::{AnswerOptions, Attached, InquiryListOptions};
 use super::attachment::Upload;
 use super::exit::{Failure, after_output};
 use super::invocation::Invocation;
+use super::listing;
 use super::output::{DIM, Field, GREEN, HIDDEN, RED, Record, names};
 use super::progress;
-use super::provisions::{page_size, show_previews};
+use super::provisions::show_previews;
 use super::reading;
 use super::records::{self, time, waiting_for};
 use super::standard_input;
@@ -35,31 +35,17 @@ pub(super) async fn list(invocation: &Invocation, options: &InquiryListOptions) 
     let mut listing = invocation.user(options.id)?.inquiries().list();
     listing = listing.status(options.status.iter().cloned());
     listing = listing.purpose(options.purpose.iter().cloned()).kind(options.kind.iter().cloned());
-    if let Some(count) = page_size(limit) {
+    if let Some(count) = listing::page_size(limit) {
         listing = listing.count(count);
     }
-    let mut inquiries = pin!(listing.stream().take(limit));
-    let mut printer = invocation.printer();
-    let mut count = 0;
-    let outcome = loop {
-        match inquiries.try_next().await {
-            Ok(Some(inquiry)) => {
-                let entries: Vec<_> = inquiry.entries().map(Some).collect();
-                // In the thinner form it has none.
-                for entry in if entries.is_empty() { vec![None] } else { entries } {
-                    printer.add(Record::of(fields(Some(options.id), Some(&inquiry), entry, options.show_personal)))?;
-                }
-            }
-            Ok(None) => break Ok(()),
-            Err(error) => break Err(error),
-        }
-        count += 1;
+    let records = |inquiry: &UserInformationInquiry| {
+        let entries: Vec<_> = inquiry.entries().map(Some).collect();
+        // In the thinner form it has none.
+        let entries = if entries.is_empty() { vec![None] } else { entries };
+        let record = |entry| Record::of(fields(Some(options.id), Some(inquiry), entry, options.show_personal));
+        entries.into_iter().map(record).collect()
     };
-    if count == 0 && outcome.is_ok() {
-        invocation.note("there are none");
-    }
-    let written = if outcome.is_err() && printer.is_empty() { Ok(()) } else { printer.finish() };
-    after_output(outcome.map_err(Failure::from), written)
+    listing::print(invocation, listing.stream().take(limit), records).await
 }
 
 pub(super) fn columns() -> Vec<&'static str> {

@@ -37,6 +37,7 @@ mod invocation;
 mod key_command;
 mod line_clock;
 mod lines;
+mod listing;
 mod oauth;
 mod onboarding;
 mod operations;

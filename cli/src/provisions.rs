@@ -1,18 +1,18 @@
 //! The commands that create, close and show provisions.
 
 use std::io;
-use std::pin::pin;
 use std::time::Duration;
 
-use bunq_partner::{Acceptance, ErrorKind, NewProvision, PageSize, ProvisionId, RequestPreview, UploadPreview, Uuid};
+use bunq_partner::{Acceptance, ErrorKind, NewProvision, ProvisionId, RequestPreview, UploadPreview, Uuid};
+use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use futures_util::{StreamExt as _, TryStreamExt as _};
 use serde_json::json;
 
 use super::arguments::{CloseOptions, CreateOptions, ListOptions, OutputFormat, WaitOptions};
 use super::batch::Batch;
 use super::exit::{Failure, after_output};
 use super::invocation::Invocation;
+use super::listing;
 use super::output::{write_text, write_value};
 use super::progress;
 use super::records::{self, ProvisionOutcome};
@@ -128,31 +128,11 @@ pub(super) async fn find(invocation: &Invocation, external_uuid: Uuid) -> Result
 pub(super) async fn list(invocation: &Invocation, options: &ListOptions) -> Result<(), Failure> {
     let limit = options.limit.unwrap_or(usize::MAX);
     let mut listing = invocation.client()?.provisions().list().status(options.status.iter().cloned());
-    if let Some(count) = page_size(limit) {
+    if let Some(count) = listing::page_size(limit) {
         listing = listing.count(count);
     }
-    let mut provisions = pin!(listing.stream().take(limit));
-    let mut printer = invocation.printer();
-    let mut count = 0;
-    let outcome = loop {
-        match provisions.try_next().await {
-            Ok(Some(seen)) => printer.add(records::provision(&seen, invocation.shows_secrets()))?,
-            Ok(None) => break Ok(()),
-            Err(error) => break Err(error),
-        }
-        count += 1;
-    };
-    if count == 0 && outcome.is_ok() {
-        invocation.note("there are none");
-    }
-    // What was listed before a failure is not lost; without any result, a failure must not print an empty list.
-    let written = if outcome.is_err() && printer.is_empty() { Ok(()) } else { printer.finish() };
-    after_output(outcome.map_err(Failure::from), written)
-}
-
-/// No more than are wanted, and no more than a page can have.
-pub(super) fn page_size(limit: usize) -> Option<PageSize> {
-    u64::try_from(limit.clamp(1, 200)).ok()?.try_into().ok()
+    let records = |seen: &_| vec![records::provision(seen, invocation.shows_secrets())];
+    listing::print(invocation, listing.stream().take(limit), records).await
 }
 
 /// Waits if that is wanted.

@@ -69,13 +69,12 @@ impl Records {
         filter: CustodyFilter,
     ) -> impl Stream<Item = Result<CustodyEntry, Error>> + Send + use<> {
         let records = self.clone();
-        let pages = try_unfold(Some(None), move |after: Option<Option<ProvisionId>>| {
+        let pages = try_unfold(None, move |after| {
             let records = records.clone();
             async move {
-                let Some(after) = after else { return Ok::<_, Error>(None) };
                 let page = records.list(filter, after).await?;
-                let next = page.last().map(|entry| Some(entry.provision_id));
-                Ok(Some((iter(page.into_iter().map(Ok)), next)))
+                let last = page.last().map(|entry| entry.provision_id);
+                Ok::<_, Error>(last.map(|last| (iter(page.into_iter().map(Ok)), Some(last))))
             }
         });
         pages.try_flatten()

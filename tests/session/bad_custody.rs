@@ -1,7 +1,7 @@
 //! What cannot be used in custody is an error that names the remedy, before anything is sent.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bunq_partner::jiff::{Span, Timestamp};
 use bunq_partner::{Client, Custody as _, Error, ErrorKind, FileCustody, ProvisionId, Sent};
@@ -27,10 +27,7 @@ async fn refused(is_used: bool, edit: impl Fn(&Path, &mut Value) -> Option<Strin
     own_folder(&users);
     let id = sandbox.populate(1)[0];
     client(&sandbox, &users).users().activate(id).await.unwrap();
-    let file = users.join(format!("{id}.json"));
-    let stored = fs::read_to_string(&file).unwrap();
-    let (head, record) = stored.split_once('\n').unwrap();
-    let mut record: Value = serde_json::from_str(record).unwrap();
+    let (file, head, mut record) = stored(&users, id);
     if !is_used {
         (record["is_activated"], record["context"]) = (json!(false), Value::Null);
     }
@@ -44,6 +41,14 @@ async fn refused(is_used: bool, edit: impl Fn(&Path, &mut Value) -> Option<Strin
         vec![user.open_session().await.unwrap_err(), user.api().list_credentials().await.map(drop).unwrap_err()];
     assert_eq!(fs::read_to_string(&file).unwrap(), text, "it is left as it was");
     (errors, sandbox.call_log().len())
+}
+
+/// The file of a user, the first line in it, and the record below that.
+fn stored(users: &Path, id: ProvisionId) -> (PathBuf, String, Value) {
+    let file = users.join(format!("{id}.json"));
+    let text = fs::read_to_string(&file).unwrap();
+    let (head, record) = text.split_once('\n').unwrap();
+    (file, head.to_owned(), serde_json::from_str(record).unwrap())
 }
 
 fn own_folder(path: &Path) {
@@ -171,10 +176,7 @@ async fn a_token_that_was_used_before_a_crash_does_not_expire_unused() {
     own_folder(&users);
     let id = sandbox.populate(1)[0];
     client(&sandbox, &users).users().activate(id).await.unwrap();
-    let file = users.join(format!("{id}.json"));
-    let stored = fs::read_to_string(&file).unwrap();
-    let (head, record) = stored.split_once('\n').unwrap();
-    let mut record: Value = serde_json::from_str(record).unwrap();
+    let (file, head, mut record) = stored(&users, id);
     // Installation and device were kept.
     assert!(record["context"]["session"].take().is_object());
     record["is_activated"] = json!(false);

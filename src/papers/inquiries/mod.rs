@@ -23,7 +23,7 @@ use crate::error::{Error, ErrorKind, Sent};
 use crate::feed::{Acceptance, Feed, Waiter};
 use crate::operation::Operation;
 use crate::provisions::WaitingFor;
-use crate::reconcile::{InDoubt, InFlight, Reconcile, Reconciled, VerbConfig};
+use crate::reconcile::{InDoubt, InFlight, Reconcile, Reconciled, Requests, VerbConfig};
 use crate::sync::lock;
 use crate::text;
 use crate::transport::call_budget::CallBudget;
@@ -76,21 +76,6 @@ impl InDoubtAnswers {
             is_in_use || entry.try_lock().is_ok_and(|in_flight| !in_flight.left().is_zero())
         });
         Arc::clone(entries.entry(id).or_default())
-    }
-}
-
-/// An answer that is to be sent. Until its outcome is known, it may still arrive.
-struct Sending<'a> {
-    in_flight: &'a mut InFlight,
-    late_arrival: Duration,
-    is_known: bool,
-}
-
-impl Drop for Sending<'_> {
-    fn drop(&mut self) {
-        if !self.is_known {
-            *self.in_flight = self.in_flight.and(InFlight::until(Instant::now() + self.late_arrival));
-        }
     }
 }
 
@@ -255,12 +240,12 @@ impl Inquiries {
         };
         let VerbConfig { poll_interval, late_arrival } = self.config;
         let (policy, in_doubt) = (self.api.transport().policy(ANSWER), InDoubt::RepeatAfterLateArrival);
-        let mut sending = Sending { in_flight, late_arrival, is_known: false };
-        let in_flight = &mut *sending.in_flight;
+        let mut requests = Requests::new(in_flight, late_arrival);
+        let in_flight = requests.in_flight();
         let reconcile = Reconcile { policy, budget, poll_interval, late_arrival, in_doubt, in_flight };
         let outcome = reconcile.until_known(send, check).await;
         // It has added those that are in doubt.
-        sending.is_known = true;
+        requests.are_known();
         let Reconciled { done: (response_id, is_ours, seen), acceptance, .. } = outcome?;
         // Nothing was in doubt: bunq has refused this one, and has an answer that it got meanwhile.
         if acceptance == Acceptance::Already && !is_ours {
