@@ -182,6 +182,12 @@ impl Session {
         self.opened(&Trouble::default(), Some(deadline)).await.map(drop)
     }
 
+    /// Tells that the credential of a user was replaced by another: no session is opened with it any more, also by what is being done
+    /// already. A request on the wire is waited for.
+    pub(crate) fn withdraw(&self) {
+        self.0.owner.withdraw();
+    }
+
     /// Whether a session is open, as far as this client knows without asking anybody.
     pub(crate) fn is_open(&self) -> bool {
         self.0.state().opened().is_some()

@@ -67,13 +67,17 @@ pub(super) struct SessionQueue {
 }
 
 impl SessionQueue {
-    pub(super) fn add(&mut self, id: ProvisionId, deadline: Instant) -> (u64, Arc<Notify>) {
-        let (ticket, wake) = (self.tickets, Arc::<Notify>::default());
+    /// A ticket that no other session has.
+    pub(super) fn ticket(&mut self) -> u64 {
         self.tickets += 1;
-        let state = EntryState::Waits;
+        self.tickets
+    }
+
+    pub(super) fn add(&mut self, ticket: u64, id: ProvisionId, deadline: Instant) -> Arc<Notify> {
+        let (state, wake) = (EntryState::Waits, Arc::<Notify>::default());
         let entry = Entry { id, ticket, deadline, state, wake: Arc::clone(&wake), failures: 0, failed_at: None };
         self.entries.push(entry);
-        (ticket, wake)
+        wake
     }
 
     pub(super) fn remove(&mut self, ticket: u64) {
@@ -82,10 +86,6 @@ impl SessionQueue {
 
     pub(super) fn get(&mut self, ticket: u64) -> Option<&mut Entry> {
         self.entries.iter_mut().find(|entry| entry.ticket == ticket)
-    }
-
-    pub(super) fn of(&mut self, id: ProvisionId) -> impl Iterator<Item = &mut Entry> {
-        self.entries.iter_mut().filter(move |entry| entry.id == id)
     }
 
     /// How many have their turn.
@@ -212,7 +212,8 @@ mod tests {
         /// Adds users with these ids, whose credentials expire in the order of their ids.
         fn add(&mut self, ids: impl IntoIterator<Item = u64>) {
             for number in ids {
-                self.queue.add(id(number), self.began + Duration::from_secs(number));
+                let ticket = self.queue.ticket();
+                self.queue.add(ticket, id(number), self.began + Duration::from_secs(number));
             }
         }
 

@@ -1,6 +1,7 @@
 //! Users of one partner, whose calls go over the same connections.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bunq_partner_sandbox::Sandbox;
 
@@ -43,7 +44,12 @@ async fn two_users() -> (Sandbox, Client, [User; 2]) {
 }
 
 async fn user(partner: &Client, provision: u64) -> User {
-    let provision = partner.provisions().get(ProvisionId::try_from(provision).unwrap()).await.unwrap();
+    user_with(partner, provision, |turns, _| Owner::Partner(turns)).await
+}
+
+async fn user_with(partner: &Client, provision: u64, owner: impl FnOnce(Turns, ProvisionId) -> Owner) -> User {
+    let id = ProvisionId::try_from(provision).unwrap();
+    let provision = partner.provisions().get(id).await.unwrap();
     let token = provision.credential.unwrap().token_value.unwrap();
     let identity = Identity::new(Environment::Sandbox, partner.base_url(), &token);
     let transport = Arc::new(partner.api().transport().for_user(identity.api_key_fingerprint()));
@@ -56,7 +62,7 @@ async fn user(partner: &Client, provision: u64) -> User {
         signing_keys: SigningKeys(Arc::new(move || SigningKey::from_pkcs8(&key))),
     };
     let turns = Turns::new(Arc::clone(transport.limits()), Duration::from_secs(60));
-    let session = Session::new(Arc::clone(&transport), device, identity, None, Owner::Partner(turns), None);
+    let session = Session::new(Arc::clone(&transport), device, identity, None, owner(turns, id), None);
     User { api: Api::new(transport, Arc::new(session.clone())), session }
 }
 
@@ -144,5 +150,28 @@ async fn a_crossed_refusal_shows_nothing_of_another_user() {
         assert!(!error.is_from_bunq() && error.additional_parameter().is_none(), "{error:?}");
         assert!(!format!("{error} {error:?}").contains("planted"), "{error:?}");
         assert!(!error.has_invalid_signature());
+    }
+}
+
+/// A credential may be replaced while the session is prepared that is to be opened with it, before it waits for a turn.
+#[tokio::test]
+async fn a_withdrawal_holds_whatever_is_being_done() {
+    test_timeout::start();
+    for path in ["/installation", "/device-server"] {
+        let (sandbox, partner, _) = two_users().await;
+        let look = partner.api();
+        let owner = |turns, id| Owner::User(UsersTurn::new(turns, id, None, look, |_| ()));
+        let user = user_with(&partner, sandbox.populate(1)[0].get(), owner).await;
+        let (session, begun) = (user.session.clone(), AtomicBool::default());
+        sandbox.before_signing(move |call, _| {
+            if call.method == "POST" && call.path.ends_with(path) && !begun.swap(true, Ordering::Relaxed) {
+                session.withdraw();
+            }
+        });
+        sandbox.take_call_log();
+        let error = user.session.open().await.unwrap_err();
+        assert_eq!((error.kind(), error.sent()), (ErrorKind::CredentialSpent, Sent::No), "{error}");
+        assert!(sandbox.take_call_log().iter().all(|call| !call.path.ends_with("/session-server")), "{path}");
+        assert_eq!(user.session.open().await.unwrap_err().kind(), ErrorKind::CredentialSpent);
     }
 }

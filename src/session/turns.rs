@@ -5,6 +5,7 @@
 //! or beside which one that was admitted could not, is refused at once. A session has its turn when the limit has a permit for it,
 //! and not before: until then another may go first.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -47,6 +48,19 @@ struct State {
     head: Option<(u64, Option<Instant>)>,
 }
 
+/// A session of a user that is to be opened.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wanted<'a> {
+    pub(super) id: ProvisionId,
+    /// From [`Turns::ticket`].
+    pub(super) ticket: u64,
+    pub(super) deadline: Instant,
+    /// The credential was used before, so that it does not expire.
+    pub(super) is_renewal: bool,
+    /// The credential was replaced by another.
+    pub(super) is_withdrawn: &'a AtomicBool,
+}
+
 /// What a session has its turn for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Turn {
@@ -87,23 +101,33 @@ impl Turns {
         self.0.state().partner_due = at;
     }
 
-    /// Takes a place for the session of a user that is to be opened by a time.
-    fn enter(&self, id: ProvisionId, deadline: Instant) -> Result<Place, Error> {
+    /// What identifies the session of a user in the order.
+    pub(super) fn ticket(&self) -> u64 {
+        self.0.state().queue.ticket()
+    }
+
+    /// Takes a place for the session of a user.
+    fn enter(&self, wanted: Wanted<'_>) -> Result<Place, Error> {
+        let Wanted { id, ticket, deadline, is_renewal, is_withdrawn } = wanted;
         let now = Instant::now();
         let mut state = self.0.state();
+        // It is set before its entry is looked for here.
+        if is_withdrawn.load(Ordering::Relaxed) {
+            return Err(replaced(id));
+        }
         state.mark_late(&self.0, now);
         let forecast = state.forecast(&self.0, now);
         if !state.queue.admits(deadline, id, |ahead| forecast.turn(ahead)) {
             let needed = forecast.turn(state.queue.waiting()).saturating_duration_since(now);
-            return Err(too_late(id, needed, deadline.saturating_duration_since(now)));
+            return Err(too_late(id, is_renewal, needed, deadline.saturating_duration_since(now)));
         }
-        let (ticket, wake) = state.queue.add(id, deadline);
+        let wake = state.queue.add(ticket, id, deadline);
         state.choose(&self.0, now);
         drop(state);
-        Ok(Place { turns: self.clone(), id, ticket, wake, deadline })
+        Ok(Place { turns: self.clone(), id, is_renewal, ticket, wake, deadline })
     }
 
-    /// Opens the session of a user by a time, in its turn. If it fails in a way that may pass, others go first, and it is tried again:
+    /// Opens the session of a user in its turn. If it fails in a way that may pass, others go first, and it is tried again:
     /// `failed` is told. `look` makes a call of the partner's own.
     ///
     /// # Errors
@@ -112,8 +136,7 @@ impl Turns {
     /// otherwise those of `open`, and the last one if it is given up.
     pub(super) async fn open<T, O, L>(
         &self,
-        id: ProvisionId,
-        deadline: Instant,
+        wanted: Wanted<'_>,
         open: impl Fn() -> O + Send,
         look: impl Fn() -> L + Send,
         failed: impl Fn(&Error) + Send,
@@ -122,7 +145,7 @@ impl Turns {
         O: Future<Output = Result<T, Error>> + Send,
         L: Future<Output = Result<(), Error>> + Send,
     {
-        let place = self.enter(id, deadline)?;
+        let place = self.enter(wanted)?;
         loop {
             let turn = place.turn().await?;
             let done = match turn {
@@ -159,9 +182,9 @@ impl Turns {
         }
     }
 
-    /// Ends the wait of a session whose credential was replaced by another.
-    pub(crate) fn withdraw(&self, id: ProvisionId) {
-        for entry in self.0.state().queue.of(id) {
+    /// Ends the wait of a session that [is withdrawn](Wanted::is_withdrawn).
+    pub(super) fn withdraw(&self, ticket: u64) {
+        if let Some(entry) = self.0.state().queue.get(ticket) {
             entry.state = EntryState::IsWithdrawn;
             entry.wake.notify_one();
         }
@@ -280,6 +303,7 @@ impl Drop for PartnersTurn {
 struct Place {
     turns: Turns,
     id: ProvisionId,
+    is_renewal: bool,
     ticket: u64,
     wake: Arc<Notify>,
     deadline: Instant,
@@ -322,7 +346,8 @@ impl Place {
         };
         match entry.state {
             EntryState::IsLate(needed) => {
-                return Err(too_late(self.id, needed, self.deadline.saturating_duration_since(now)));
+                let left = self.deadline.saturating_duration_since(now);
+                return Err(too_late(self.id, self.is_renewal, needed, left));
             }
             EntryState::IsWithdrawn => return Err(replaced(self.id)),
             EntryState::IsPassedOver | EntryState::Goes(_) => {
@@ -395,14 +420,19 @@ impl Drop for Place {
 }
 
 /// The error of a session that cannot be opened in time.
-fn too_late(id: ProvisionId, needed: Duration, left: Duration) -> Error {
+fn too_late(id: ProvisionId, is_renewal: bool, needed: Duration, left: Duration) -> Error {
     let seconds = |time: Duration| duration(Duration::from_secs(time.as_secs()));
+    let what = if is_renewal { "renewed" } else { "opened" };
     let problem = format_args!(
-        "the session of provision {id} cannot be opened in time: with those before it, it would take {}, and there are {} left",
+        "the session of provision {id} cannot be {what} in time: with those before it, it would take {}, and there are {} left",
         seconds(needed),
         seconds(left)
     );
-    Error::new(ErrorKind::RateLimited, Sent::No, problem).with_retry_after(Some(needed)).with_remedy(Remedy::ResetToken)
+    let error = Error::new(ErrorKind::RateLimited, Sent::No, problem).with_retry_after(Some(needed));
+    match is_renewal {
+        true => error.with_advice("its credential stays valid: try again when that time has passed"),
+        false => error.with_remedy(Remedy::ResetToken),
+    }
 }
 
 fn replaced(id: ProvisionId) -> Error {

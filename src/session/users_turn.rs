@@ -9,7 +9,7 @@ use futures_util::future::{Either, select};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::turns::{PartnersTurn, Turns};
+use super::turns::{PartnersTurn, Turns, Wanted};
 use crate::api::Api;
 use crate::error::{Error, ErrorKind, Sent};
 use crate::transport::Transport;
@@ -27,6 +27,8 @@ pub(crate) enum Owner {
 pub(crate) struct UsersTurn {
     turns: Turns,
     id: ProvisionId,
+    ticket: u64,
+    is_withdrawn: AtomicBool,
     /// When the credential expires, if it is not used before.
     expiry: Instant,
     /// A session was opened with the credential.
@@ -48,9 +50,15 @@ impl UsersTurn {
         look: Api,
         told: impl Fn(Result<(), &Error>) + Send + Sync + 'static,
     ) -> Self {
-        let is_activated = AtomicBool::new(expiry.is_none());
-        let expiry = expiry.unwrap_or_else(Instant::now);
-        Self { turns, id, expiry, is_activated, look, told: Box::new(told) }
+        let (is_activated, is_withdrawn) = (AtomicBool::new(expiry.is_none()), AtomicBool::new(false));
+        let (ticket, expiry) = (turns.ticket(), expiry.unwrap_or_else(Instant::now));
+        Self { turns, id, ticket, is_withdrawn, expiry, is_activated, look, told: Box::new(told) }
+    }
+
+    /// Its credential was replaced by another: it has no turn any more, whether it waits for one already or not.
+    fn withdraw(&self) {
+        self.is_withdrawn.store(true, Ordering::Relaxed);
+        self.turns.withdraw(self.ticket);
     }
 
     /// Opens the session in its turn: before the credential expires, or by the deadline, or else within the time of a call.
@@ -65,10 +73,13 @@ impl UsersTurn {
         O: Future<Output = Result<T, Error>> + Send,
     {
         let config = transport.config();
-        let deadline = match self.is_activated.load(Ordering::Relaxed) {
+        let is_renewal = self.is_activated.load(Ordering::Relaxed);
+        let deadline = match is_renewal {
             true => deadline.unwrap_or_else(|| Instant::now() + config.operation_timeout),
             false => self.expiry,
         };
+        let (id, ticket, is_withdrawn) = (self.id, self.ticket, &self.is_withdrawn);
+        let wanted = Wanted { id, ticket, deadline, is_renewal, is_withdrawn };
         let waits = format_args!("the session of provision {} waits for its turn", self.id).to_string();
         let note = || trouble.note(Some(Error::new(ErrorKind::RateLimited, Sent::No, &waits)));
         note();
@@ -80,7 +91,7 @@ impl UsersTurn {
             trouble.note(Some(error.clone()));
             (self.told)(Err(error));
         };
-        let opened = self.turns.open(self.id, deadline, open, look, failed);
+        let opened = self.turns.open(wanted, open, look, failed);
         // After a shutdown the response to a request on the wire counts.
         match select(pin!(opened), pin!(transport.gate().emptied())).await {
             Either::Right(_) => {
@@ -132,6 +143,13 @@ impl Owner {
         match self {
             Self::Partner(_) => attempt(transport.config().operation_timeout).await,
             Self::User(user) => user.open(transport, attempt, trouble, deadline).await,
+        }
+    }
+
+    /// Ends the wait for a turn if the session is a user's, now and later.
+    pub(super) fn withdraw(&self) {
+        if let Self::User(user) = self {
+            user.withdraw();
         }
     }
 

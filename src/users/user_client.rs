@@ -171,9 +171,12 @@ impl UserShared {
     /// Forgets the session: the token that it was opened with may be another by now.
     pub(super) fn forget(&self) {
         let mut known = lock(&self.session);
-        (known.session, known.forgotten) = (None, known.forgotten + 1);
+        known.forgotten += 1;
+        let forgotten = known.session.take();
         drop(known);
-        self.room.turns.withdraw(self.id);
+        if let Some(session) = forgotten {
+            session.withdraw();
+        }
     }
 
     /// The session, from the record in custody.

@@ -61,13 +61,25 @@ impl Bank {
             true => Err(Error::new(ErrorKind::Server, Sent::Responded, "down")),
             false => Ok(()),
         };
-        let user = ProvisionId::try_from(id).unwrap();
-        self.turns.open(user, self.began + life, || self.exchange(id), look, |_| ()).await
+        let wanted = self.wanted(id, life, self.turns.ticket());
+        self.turns.open(wanted, || self.exchange(id), look, |_| ()).await
+    }
+
+    /// The first session of a user, whose credential lives for so long.
+    fn wanted(&self, id: u64, life: Duration, ticket: u64) -> Wanted<'static> {
+        wanted(id, ticket, self.began + life)
     }
 
     fn opened(&self) -> Vec<u64> {
         lock(&self.opened).iter().map(|(id, _)| *id).collect()
     }
+}
+
+/// The first session of a user.
+fn wanted(id: u64, ticket: u64, deadline: Instant) -> Wanted<'static> {
+    static IS_WITHDRAWN: AtomicBool = AtomicBool::new(false);
+    let id = ProvisionId::try_from(id).unwrap();
+    Wanted { id, ticket, deadline, is_renewal: false, is_withdrawn: &IS_WITHDRAWN }
 }
 
 /// As many credentials as fit into their life, beside the session of the partner, which is renewed in the middle, are all in time;
@@ -182,12 +194,12 @@ async fn a_future_that_is_dropped_or_not_polled_holds_up_nobody() {
     stuck.await.unwrap();
     assert_eq!(bank.opened(), [0, 3, 1]);
     // One that has its turn, and is not polled.
-    let (id, has_turn) = (ProvisionId::try_from(4_u64).unwrap(), AtomicBool::default());
+    let (wanted, has_turn) = (bank.wanted(4, LIFE, bank.turns.ticket()), AtomicBool::default());
     let open = || {
         has_turn.store(true, Ordering::Relaxed);
         std::future::pending()
     };
-    let never = bank.turns.open::<(), _, _>(id, bank.began + LIFE, open, async || Ok(()), |_| ());
+    let never = bank.turns.open::<(), _, _>(wanted, open, async || Ok(()), |_| ());
     let mut never = Box::pin(never);
     while !has_turn.load(Ordering::Relaxed) {
         assert!(futures_util::poll!(&mut never).is_pending());
@@ -235,18 +247,44 @@ async fn what_was_admitted_stays_so() {
     assert_eq!(bank.opened(), [0, 1, 2]);
 }
 
+/// Whether it waits already, or is told before it does.
 #[tokio::test(start_paused = true)]
 async fn a_replaced_credential_waits_no_longer() {
     test_timeout::start();
     let bank = Bank::new(Duration::ZERO, None);
     bank.partner().await;
+    let is_withdrawn = AtomicBool::default();
+    let wanted = Wanted { is_withdrawn: &is_withdrawn, ..bank.wanted(1, LIFE, bank.turns.ticket()) };
     let replaced = async {
         tokio::task::yield_now().await;
-        bank.turns.withdraw(ProvisionId::try_from(1_u64).unwrap());
+        is_withdrawn.store(true, Ordering::Relaxed);
+        bank.turns.withdraw(wanted.ticket);
     };
-    let (opened, ()) = tokio::join!(bank.open(1, LIFE), replaced);
-    assert_eq!(opened.unwrap_err().kind(), ErrorKind::CredentialSpent);
-    assert_eq!(bank.turns.waiting(), 0);
+    let open = || bank.turns.open(wanted, || bank.exchange(1), async || Ok(()), |_| ());
+    let (opened, ()) = tokio::join!(open(), replaced);
+    for opened in [opened, open().await] {
+        assert_eq!(opened.unwrap_err().kind(), ErrorKind::CredentialSpent);
+    }
+    assert_eq!((bank.turns.waiting(), bank.opened()), (0, vec![0]));
+}
+
+/// Whoever has a session that is only renewed loses nothing, and needs no other credential.
+#[tokio::test(start_paused = true)]
+async fn a_renewal_that_cannot_be_in_time_is_told_when_a_place_is_free() {
+    test_timeout::start();
+    let bank = Bank::new(Duration::ZERO, None);
+    bank.partner().await;
+    let renewal = Wanted { is_renewal: true, ..bank.wanted(9, INTERVAL * 2, bank.turns.ticket()) };
+    let renew = async {
+        tokio::task::yield_now().await;
+        bank.turns.open(renewal, || bank.exchange(9), async || Ok(()), |_| ()).await
+    };
+    let (first, second, refused) = tokio::join!(bank.open(1, INTERVAL), bank.open(2, INTERVAL * 2), renew);
+    assert!(first.is_ok() && second.is_ok());
+    let error = refused.unwrap_err();
+    assert_eq!((error.kind(), error.remedy()), (ErrorKind::RateLimited, None), "{error}");
+    assert_eq!(error.retry_after(), Some(INTERVAL * 3));
+    assert!(error.to_string().contains("its credential stays valid"), "{error}");
 }
 
 /// An outage at the beginning costs its own turns, and what it lasts for beyond the last deadline costs the rest; each is told by its
@@ -315,8 +353,8 @@ async fn a_limit_that_others_have_used_up_counts_against_nobody() {
             }
             bank.exchange(id).await
         };
-        let user = ProvisionId::try_from(id).unwrap();
-        async move { bank.turns.open(user, bank.began + LIFE, attempt, async || Ok(()), |_| ()).await }
+        let wanted = bank.wanted(id, LIFE, bank.turns.ticket());
+        async move { bank.turns.open(wanted, attempt, async || Ok(()), |_| ()).await }
     };
     let users = join_all((1..=40).map(open)).await;
     assert!(users.iter().all(Result::is_ok), "{users:?}");
@@ -349,7 +387,7 @@ fn several_runtimes_share_the_turns() {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
                 runtime.block_on(async {
                     for round in 0..5 {
-                        let id = ProvisionId::try_from(number * 10 + round).unwrap();
+                        let wanted = wanted(number * 10 + round, turns.ticket(), Instant::now() + LIFE);
                         let open = async || {
                             assert_eq!(going.fetch_add(1, Ordering::Relaxed), 0);
                             let caller = limits.caller("bank".into(), "key".into(), Role::User);
@@ -361,7 +399,7 @@ fn several_runtimes_share_the_turns() {
                             going.fetch_sub(1, Ordering::Relaxed);
                             Ok(())
                         };
-                        turns.open(id, Instant::now() + LIFE, open, async || Ok(()), |_| ()).await.unwrap();
+                        turns.open(wanted, open, async || Ok(()), |_| ()).await.unwrap();
                     }
                 });
             });
