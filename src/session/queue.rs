@@ -2,7 +2,9 @@
 //!
 //! Who expires first goes first. One that fails lets others go first, so that it does not delay them. Each session that is opened
 //! shows that bunq works. If all that wait have failed since, or several in a row, a call of the partner's own decides: if it fails
-//! too, it is an outage, and what has failed since does not count.
+//! too, it is an outage, and what has failed since does not count. Then each failure is followed by such a call, until one succeeds or
+//! a session is opened. What has failed last before that does not count either, as the outage may have ended after it: nobody is
+//! overtaken for an outage.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -64,6 +66,8 @@ pub(super) struct SessionQueue {
     tickets: u64,
     /// How often it was found out whether bunq works.
     findings: u64,
+    /// What was found out last: that it does not.
+    is_outage: bool,
 }
 
 impl SessionQueue {
@@ -106,7 +110,8 @@ impl SessionQueue {
     pub(super) fn next(&self) -> Next {
         let waiting = || self.entries.iter().filter(|entry| entry.state == EntryState::Waits);
         let has_failed = |entry: &&Entry| entry.failed_at == Some(self.findings);
-        let is_doubtful = self.entries.iter().filter(has_failed).count() >= MAX_IN_A_ROW;
+        let most = if self.is_outage { 1 } else { MAX_IN_A_ROW };
+        let is_doubtful = self.entries.iter().filter(has_failed).count() >= most;
         let untried = waiting().filter(|entry| !is_doubtful && !has_failed(entry));
         let next = untried.min_by_key(|entry| (self.others_first(entry), entry.deadline, entry.id));
         match next {
@@ -140,15 +145,26 @@ impl SessionQueue {
 
     /// bunq works: a session was opened, or a call of the partner's own has succeeded.
     pub(super) fn works(&mut self) {
+        if self.is_outage {
+            self.forgive();
+        }
+        self.is_outage = false;
         self.findings += 1;
     }
 
     /// A call of the partner's own has failed too: an outage, which counts against nobody.
     pub(super) fn outage(&mut self) {
+        self.forgive();
+        self.is_outage = true;
+        self.findings += 1;
+    }
+
+    /// Takes back what has failed since the last finding: it does not count, and lets nobody go first.
+    fn forgive(&mut self) {
         for entry in self.entries.iter_mut().filter(|entry| entry.failed_at == Some(self.findings)) {
             entry.failures -= 1;
+            entry.failed_at = None;
         }
-        self.findings += 1;
     }
 
     /// Marks those as late that cannot be in time, where `turn` is when the session after so many others can be opened. Those that
@@ -277,11 +293,11 @@ mod tests {
         assert_eq!(case.turns(&[1, 2], true, 2), "1- 2-");
         case.add([3]);
         assert_eq!(case.turns(&[1, 2], true, 4), "3 1- 2- +");
-        // Made during a call: its outcome says nothing of the new one.
+        // Made during a call: its outcome says nothing of the new one, which goes in the order of the deadlines.
         assert_eq!(case.turns(&[1, 2], true, 2), "1- 2-");
         case.add([4]);
         case.queue.outage();
-        assert_eq!(case.turns(&[1, 2], true, 3), "4 1- 2-");
+        assert_eq!(case.turns(&[1, 2], true, 5), "1- + 1- 2- 4");
     }
 
     #[test]
@@ -289,11 +305,25 @@ mod tests {
         test_timeout::start();
         let mut case = Case::new(1..=3);
         let tried = case.turns(&[1, 2, 3], false, 400);
-        assert!(tried.starts_with("1- 2- 3- - 1- 2- 3- - 1- 2- 3- -"), "{tried}");
+        assert!(tried.starts_with("1- 2- 3- - 1- - 1- - 1- -"), "{tried}");
         assert_eq!(case.queue.waiting(), 3);
         case.add([4, 5]);
-        // What comes after it counts.
-        assert_eq!(case.turns(&[1], true, 99), "1- 2 3 1- 4 5 1- + 1- + 1- + 1x");
+        // What comes after it counts; what was the last before somebody was found to work does not.
+        assert_eq!(case.turns(&[1], true, 99), "1- + 1- 2 3 1- 4 5 1- + 1- + 1- + 1x");
+    }
+
+    /// Whenever an outage ends, those that have failed last are overtaken by nobody.
+    #[test]
+    fn nobody_is_overtaken_for_an_outage() {
+        test_timeout::start();
+        let all: Vec<_> = (1..=9).collect();
+        for lasts in 5..20 {
+            let mut case = Case::new(1..=9);
+            let during = case.turns(&all, false, lasts);
+            assert!(during.starts_with("1- 2- 3- 4- -"), "{during}");
+            let after = case.turns(&[], true, 99);
+            assert_eq!(after.trim_start_matches("+ "), "1 2 3 4 5 6 7 8 9", "{during}");
+        }
     }
 
     /// Of those that do not all fit, the first are kept, and another is admitted only beside all of them.
