@@ -153,7 +153,7 @@ pub(super) async fn open(
         let user = user_of(&output);
         let token = header_value(output.token.token)?;
         let renew_at = life.and_then(|life| opened.checked_add(life - RENEW_BEFORE_EXPIRY.min(life / 10)).ok());
-        Ok(OpenSession { token, renew_at, user })
+        Ok(OpenSession { token, opened_at: Some(opened), renew_at, user })
     })
 }
 

@@ -14,6 +14,7 @@
 //! The transport sees the session only as a source of credentials. The three calls themselves are in [`handshake`].
 
 pub(crate) mod context;
+mod forecast;
 pub(crate) mod handshake;
 mod installation;
 mod keeper;
@@ -527,14 +528,14 @@ impl Shared {
             if let Some(known) = state.context.take().filter(|known| known.installation == stored.installation) {
                 stored.installation = known.installation;
             }
-            self.owner.is_due(stored.session.as_ref().and_then(|session| session.renew_at));
+            self.owner.is_due(stored.session.as_ref());
             state.context = Some(stored);
         }
         Ok(state.opened())
     }
 
     async fn keep(&self, context: &Context, trouble: &Trouble) -> Result<(), Error> {
-        self.owner.is_due(context.session.as_ref().and_then(|session| session.renew_at));
+        self.owner.is_due(context.session.as_ref());
         self.state().context = Some(context.clone());
         self.keeper.save(context, trouble).await
     }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
+use super::forecast::{Forecast, Renewals};
 use super::queue::{EntryState, Next, SessionQueue};
 use crate::error::{Error, ErrorKind, Remedy, Sent};
 use crate::operation::Operation;
@@ -40,8 +41,8 @@ struct State {
     queue: SessionQueue,
     /// How often the session of the partner is being opened. No other has its turn meanwhile.
     partners: usize,
-    /// When the session of the partner is to be opened again.
-    partner_due: Option<Instant>,
+    /// When the session of the partner is to be opened again, if that is known.
+    renewals: Option<Renewals>,
     /// How long the last session took that was opened.
     exchange: Duration,
     /// The one that is next, and since when it could have gone.
@@ -97,8 +98,8 @@ impl Turns {
     }
 
     /// When the session of the partner is to be opened again, if that is known.
-    pub(super) fn partner_is_due(&self, at: Option<Instant>) {
-        self.0.state().partner_due = at;
+    pub(super) fn partner_is_due(&self, renewals: Option<Renewals>) {
+        self.0.state().renewals = renewals;
     }
 
     /// What identifies the session of a user in the order.
@@ -208,7 +209,8 @@ impl State {
         let going = self.queue.going() + self.partners;
         // Those that go have reached the limit, or will do so soon.
         let before = going.saturating_sub(shared.limits.in_progress(&Operation::CREATE_SESSION));
-        Forecast { limits: &shared.limits, now, before, exchange: self.exchange, partner_due: self.partner_due }
+        let renewals = self.renewals.and_then(|renewals| renewals.from(now, self.partners > 0));
+        Forecast { limits: &shared.limits, now, before, exchange: self.exchange, renewals }
     }
 
     fn mark_late(&mut self, shared: &Shared, now: Instant) {
@@ -255,30 +257,6 @@ impl State {
             }
             Some(_) if is_open => {}
             _ => self.head = Some((ticket, is_open.then_some(now))),
-        }
-    }
-}
-
-/// When sessions can be opened, as far as that is known.
-struct Forecast<'a> {
-    limits: &'a RateLimits,
-    now: Instant,
-    /// How many go before all that wait.
-    before: usize,
-    exchange: Duration,
-    partner_due: Option<Instant>,
-}
-
-impl Forecast<'_> {
-    /// When a session can be opened before which so many others wait.
-    fn turn(&self, ahead: usize) -> Instant {
-        let operation = &Operation::CREATE_SESSION;
-        let Some(turn) = self.limits.turn(operation, self.now, ahead + self.before) else { return self.now };
-        let exchanges = self.exchange.saturating_mul(u32::try_from(ahead).unwrap_or(u32::MAX));
-        let turn = turn.max(self.now).checked_add(exchanges).unwrap_or(turn);
-        match self.partner_due {
-            Some(due) if due <= turn => turn + self.limits.interval(operation) + self.exchange,
-            _ => turn,
         }
     }
 }

@@ -9,6 +9,8 @@ use futures_util::future::{Either, select};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
+use super::context::OpenSession;
+use super::forecast::Renewals;
 use super::turns::{PartnersTurn, Turns, Wanted};
 use crate::api::Api;
 use crate::error::{Error, ErrorKind, Sent};
@@ -120,13 +122,14 @@ impl Owner {
         }
     }
 
-    /// Tells when the session is to be opened again, by the system clock.
-    pub(super) fn is_due(&self, renew_at: Option<Timestamp>) {
-        if let Self::Partner(turns) = self {
-            let left =
-                renew_at.map(|renew_at| renew_at.duration_since(Timestamp::now()).try_into().unwrap_or_default());
-            turns.partner_is_due(left.and_then(|left| Instant::now().checked_add(left)));
-        }
+    /// Tells when this session is to be opened again, by the system clock.
+    pub(super) fn is_due(&self, session: Option<&OpenSession>) {
+        let Self::Partner(turns) = self else { return };
+        let known = session.and_then(|session| session.renew_at.zip(session.opened_at));
+        turns.partner_is_due(known.and_then(|(renew_at, opened_at)| {
+            let until = |since| renew_at.duration_since(since).try_into().unwrap_or_default();
+            Some(Renewals { next: Instant::now().checked_add(until(Timestamp::now()))?, every: until(opened_at) })
+        }));
     }
 
     /// Opens the session by attempts, each within a time.

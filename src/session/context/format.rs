@@ -202,7 +202,7 @@ mod tests {
         assert_eq!(decoded.installation.token, context.installation.token);
         assert!(decoded.device_registered);
         let (was, is) = (context.session.unwrap(), decoded.session.unwrap());
-        assert_eq!((is.token, is.renew_at, is.user), (was.token, was.renew_at, was.user));
+        assert_eq!((is.token, is.opened_at, is.renew_at, is.user), (was.token, was.opened_at, was.renew_at, was.user));
     }
 
     #[test]
@@ -256,6 +256,7 @@ mod tests {
             "device_registered": true,
             "session": {
                 "token": samples::SESSION_TOKEN,
+                "opened_at": "2026-08-06T14:46:18.62155Z",
                 "renew_at": "2026-08-13T14:45:18.62155Z",
                 "user": { "kind": "Company", "id": 7, "display_name": "Acme" },
             },
@@ -313,7 +314,7 @@ mod tests {
         assert_eq!(refusal_of(""), damaged("line 1, column 0"));
         assert_eq!(refusal_of("{\"format\": \"1\"}"), damaged("line 1, column 14"));
         let text = encoded();
-        assert_eq!(refusal_of(&text.expose()[..text.expose().len() - 2]), damaged("line 20, column 3"));
+        assert_eq!(refusal_of(&text.expose()[..text.expose().len() - 2]), damaged("line 21, column 3"));
         assert_eq!(
             refusal_of(&text.expose().replace("\"device_registered\": true", "\"device_registered\": \"planted\"")),
             damaged("line 11, column 32")

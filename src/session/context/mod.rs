@@ -80,6 +80,8 @@ fn fingerprint(domain: &[u8], secret: &Secret) -> String {
 pub(crate) struct OpenSession {
     #[serde(serialize_with = "exposed")]
     pub(crate) token: Secret,
+    /// By the system clock.
+    pub(crate) opened_at: Option<jiff::Timestamp>,
     /// When to replace it, by the system clock: the time must hold after a restart.
     pub(crate) renew_at: Option<jiff::Timestamp>,
     #[serde(default, deserialize_with = "format::known_user")]
@@ -185,10 +187,11 @@ mod samples {
     }
 
     pub(super) fn context() -> Context {
+        let opened_at = Some("2026-08-06T14:46:18.62155Z".parse().unwrap());
         let renew_at = Some("2026-08-13T14:45:18.62155Z".parse().unwrap());
         let user =
             SessionUser { kind: UserKind::Company, id: 7_u64.try_into().unwrap(), display_name: Some("Acme".into()) };
-        let session = Some(OpenSession { token: SESSION_TOKEN.into(), renew_at, user: Some(user) });
+        let session = Some(OpenSession { token: SESSION_TOKEN.into(), opened_at, renew_at, user: Some(user) });
         Context { installation: Arc::clone(&INSTALLATION), is_partners: false, device_registered: true, session }
     }
 

@@ -91,7 +91,7 @@ async fn as_many_as_fit_are_all_in_time_and_one_more_is_refused_at_once() {
         let bank = Bank::new(exchange, None);
         bank.partner().await;
         let began = bank.began.elapsed();
-        bank.turns.partner_is_due(Some(Instant::now() + LIFE / 2));
+        bank.turns.partner_is_due(Some(Renewals { next: Instant::now() + LIFE / 2, every: LIFE }));
         // Each takes the interval and its exchange; the first waits for the window of the partner's.
         let each = (INTERVAL + exchange).as_millis();
         // An exchange was never measured before the first.
@@ -129,6 +129,37 @@ async fn as_many_as_fit_are_all_in_time_and_one_more_is_refused_at_once() {
         let at = opened.iter().rposition(|id| *id == 0).unwrap();
         assert!((238..=242).contains(&at), "{at}");
     }
+}
+
+/// A session of the partner that lasts for minutes is opened many times while a credential lives, and takes a turn each time.
+#[tokio::test(start_paused = true)]
+async fn all_renewals_of_the_partner_are_counted() {
+    test_timeout::start();
+    let bank = Bank::new(Duration::ZERO, None);
+    let every = Duration::from_secs(300);
+    let renew = async || {
+        bank.partner().await;
+        bank.turns.partner_is_due(Some(Renewals { next: Instant::now() + every, every }));
+    };
+    renew().await;
+    let renewals = async {
+        loop {
+            sleep(every).await;
+            renew().await;
+        }
+    };
+    let users = join_all((1..=480).map(|id| {
+        let bank = &bank;
+        async move { (bank.open(id, LIFE).await, bank.began.elapsed()) }
+    }));
+    let users = tokio::select! {
+        users = users => users,
+        () = renewals => unreachable!(),
+    };
+    let (opened, refused): (Vec<_>, Vec<_>) = users.into_iter().partition(|(outcome, _)| outcome.is_ok());
+    assert!(refused.iter().all(|(_, at)| at.is_zero()), "whoever was admitted is in time: {refused:?}");
+    // One of ten turns, or a little more, is the partner's.
+    assert!((425..=435).contains(&opened.len()), "{}", opened.len());
 }
 
 /// After an outage of 20 minutes those that can still be saved are, in the order of their deadlines, and the others are told at once.
