@@ -175,3 +175,24 @@ async fn a_withdrawal_holds_whatever_is_being_done() {
         assert_eq!(user.session.open().await.unwrap_err().kind(), ErrorKind::CredentialSpent);
     }
 }
+
+/// It has a connection of its own, so it is no user's.
+#[tokio::test]
+async fn a_refused_key_of_the_partner_is_told_without_the_echo() {
+    test_timeout::start();
+    let (sandbox, partner, users) = two_users().await;
+    users[0].session.open().await.unwrap();
+    partner.end_session().await.unwrap();
+    sandbox.before_signing(|_, response| {
+        response.status = 400;
+        let item = r#"{"error_description":"User credentials are incorrect. Incorrect API key or IP address."}"#;
+        response.body = format!(r#"{{"Error":[{item}]}}"#).into_bytes();
+    });
+    sandbox.after_signing(|_, response| response.headers.retain(|(name, _)| name != ECHO));
+    let error = partner.open_session().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unauthorized, "{error}");
+    assert!(error.to_string().contains("Incorrect API key") && !error.is_from_bunq(), "{error}");
+    // A user's may be another user's.
+    let error = users[1].session.open().await.unwrap_err();
+    assert_eq!((error.kind(), error.bunq_messages().len()), (ErrorKind::Rejected, 0), "{error}");
+}

@@ -65,6 +65,7 @@ use self::health::Health;
 use self::observer::{Exchange, ExchangeObserver};
 use self::rate_limit::store::Settlement;
 use self::rate_limit::{Caller, MAX_UNPROVEN_PAUSE, NoPermit, Permit, Place, RateLimits, Role, Throttled, named_limit};
+use self::request::Echo;
 use self::response::FormInUse;
 use self::shutdown::Gate;
 use self::signature::sha256;
@@ -196,6 +197,17 @@ impl Transport {
         CallPolicy::new(self.shared.config.retry, self.limits.governs(operation))
     }
 
+    /// Which responses must name their request: those that may be another caller's.
+    fn expected_echo(&self, operation: &Operation) -> Echo {
+        if !self.shared.has_users.load(Ordering::Relaxed) {
+            Echo::Optional
+        } else if self.role() == Role::Partner && operation.auth != Auth::Session {
+            Echo::OfSuccesses
+        } else {
+            Echo::Required
+        }
+    }
+
     /// Makes one call, and returns its success response.
     pub(crate) async fn call(
         &self,
@@ -206,6 +218,9 @@ impl Transport {
     ) -> Result<VerifiedResponse, Error> {
         runtime::check()?;
         let span = spans::call(operation);
+        let echo = self.expected_echo(operation);
+        // A refusal that need not name its request comes on a connection that no user's call was on.
+        let reuse = if echo == Echo::OfSuccesses { Reuse::Never } else { reuse };
         let mut call = Call {
             transport: self,
             operation,
@@ -217,6 +232,7 @@ impl Transport {
             policy: self.policy(operation),
             made: 0,
             reuse,
+            echo,
             gate,
             has_renewed: false,
             has_reread: false,
@@ -265,6 +281,7 @@ struct Call<'a> {
     /// How many attempts were made.
     made: u32,
     reuse: Reuse,
+    echo: Echo,
     gate: &'a Gate,
     has_renewed: bool,
     has_reread: bool,
@@ -512,11 +529,10 @@ impl Call<'_> {
         permit: Option<Permit>,
     ) -> Result<(CallMetadata, Bytes), Error> {
         let Transport { shared, observer, .. } = self.transport;
-        let Shared { connections, config, signature_form, has_users, .. } = &**shared;
+        let Shared { connections, config, signature_form, .. } = &**shared;
         *request.timeout_mut() = Some(config.attempt_timeout.min(self.budget.left()));
         headers::sent(request.headers(), credentials);
-        let must_echo = has_users.load(Ordering::Relaxed);
-        let sent = request::send(connections, self.reuse, request, credentials, config, must_echo, &mut metadata);
+        let sent = request::send(connections, self.reuse, request, credentials, config, self.echo, &mut metadata);
         let response = match sent.await {
             Ok(response) => response,
             Err(error) => {

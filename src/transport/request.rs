@@ -105,18 +105,29 @@ impl Bound {
     }
 }
 
+/// Which responses must name the request that they belong to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Echo {
+    /// None but files: one caller uses the connections.
+    Optional,
+    /// Successes: no other caller uses the connection, but what a session is opened with must be certain.
+    OfSuccesses,
+    /// All: what does not may be another caller's.
+    Required,
+}
+
 /// Sends a request and reads the whole response.
 ///
 /// A response to another request is not used, and the connections that it may have come on are given up. So is a success that does not
-/// say which request it belongs to, if it `must_echo` that: several callers use the connections. What is kept of its headers is without
-/// the secrets of the call.
+/// say which request it belongs to, if it must. Of a refusal that does not, only the status is kept. What is kept of the headers is
+/// without the secrets of the call.
 pub(crate) async fn send(
     connections: &Connections,
     reuse: Reuse,
     request: Request,
     credentials: &Credentials,
     config: &TransportConfig,
-    must_echo: bool,
+    echo: Echo,
     metadata: &mut CallMetadata,
 ) -> Result<ReceivedResponse, Error> {
     let connection = connections.get(reuse)?;
@@ -126,12 +137,12 @@ pub(crate) async fn send(
     let text = |name: &HeaderName, max_chars| Some(credentials.excerpt(headers.get(name)?.to_str().ok()?, max_chars));
     metadata.response_id = text(&RESPONSE_ID, MAX_ID_CHARS);
     metadata.warning = text(&WARNING, MAX_WARNING_CHARS);
-    let echo = headers.get(REQUEST_ID).map(HeaderValue::as_bytes);
-    let is_echoed = echo.map(|echo| metadata.request_id.as_deref().map(str::as_bytes) == Some(echo));
+    let named = headers.get(REQUEST_ID).map(HeaderValue::as_bytes);
+    let is_echoed = named.map(|named| metadata.request_id.as_deref().map(str::as_bytes) == Some(named));
     let problem = match is_echoed {
         Some(false) => Some("the response belongs to another request (X-Bunq-Client-Request-Id), and was not used"),
         // Nothing else says whose it is, and which file.
-        None if (must_echo || metadata.operation.returns_bytes) && status.is_success() => {
+        None if (echo != Echo::Optional || metadata.operation.returns_bytes) && status.is_success() => {
             Some("the response does not say to which request it belongs (X-Bunq-Client-Request-Id), and was not used")
         }
         Some(true) | None => None,
@@ -145,7 +156,7 @@ pub(crate) async fn send(
         });
     }
     let mut body = read(response, Bound::of(metadata.operation, status, config)).await?;
-    if must_echo && is_echoed.is_none() {
+    if echo == Echo::Required && is_echoed.is_none() {
         // A refusal may tell another caller what bunq knows of a person.
         body.clear();
         headers.remove(response::SIGNATURE);

@@ -393,7 +393,8 @@ async fn the_cause_of_a_failed_connection_is_named() {
 #[tokio::test]
 async fn no_call_goes_over_a_connection_that_is_out_of_step() {
     test_timeout::start();
-    for (echo, connections) in [("another", 2), ("", 1)] {
+    // With users, the calls that open the partner's session have a connection each.
+    for (echo, has_users, connections) in [("another", false, 2), ("", false, 1), ("", true, 2)] {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base_url = format!("http://{}/v1", listener.local_addr().unwrap());
         let accepted = Arc::new(AtomicUsize::new(0));
@@ -417,6 +418,7 @@ async fn no_call_goes_over_a_connection_that_is_out_of_step() {
         });
         let builder = Client::builder(Environment::Sandbox).api_key("sandbox_1").base_url(base_url).retry(once());
         let client = builder.build().unwrap();
+        let _user = has_users.then(|| client.users().of(1_u64.try_into().unwrap()));
         for _ in 0..2 {
             let error = client.open_session().await.unwrap_err();
             let expected = if echo.is_empty() { ErrorKind::Rejected } else { ErrorKind::Connection };
