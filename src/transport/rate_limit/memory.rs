@@ -22,11 +22,43 @@ const RESPONSE_PAUSE: Duration = Duration::from_millis(50);
 ///
 /// It counts the calls of each operation at each bank, whatever the API key; those that count [by session](LimitScope::Session), for
 /// each API key. If the clients have different limits, all of them apply.
+///
+/// A window of a session in which nothing counts any more is forgotten.
 #[derive(Clone, Default)]
 pub struct MemoryPermits(Arc<Mutex<Windows>>);
 
-/// The windows by bank and operation, and by API key where calls count by session.
-type Windows = HashMap<(Arc<str>, &'static str, Option<Arc<str>>), Usage>;
+#[derive(Default)]
+struct Windows {
+    /// Those of addresses, by bank and operation: there are few of them.
+    of_addresses: HashMap<(Arc<str>, &'static str), Usage>,
+    of_sessions: SessionWindows,
+}
+
+/// The windows of sessions, by bank, operation and API key.
+#[derive(Default)]
+struct SessionWindows {
+    usages: HashMap<(Arc<str>, &'static str, Arc<str>), Usage>,
+    /// How many were left when idle ones were removed last.
+    left: usize,
+}
+
+/// So many windows of sessions are never searched for idle ones: they have about half a megabyte.
+const FEW: usize = 1000;
+
+impl SessionWindows {
+    /// Removes the idle ones when there are twice as many as were left, so that each window is looked at about once.
+    fn tidy(&mut self, now: Instant) {
+        if self.usages.len() < FEW.max(2 * self.left) {
+            return;
+        }
+        self.usages.retain(|_, usage| {
+            usage.prune(now);
+            !usage.is_idle()
+        });
+        self.usages.shrink_to(FEW);
+        self.left = self.usages.len();
+    }
+}
 
 impl MemoryPermits {
     /// Makes a store in which every permit is free.
@@ -35,13 +67,16 @@ impl MemoryPermits {
     }
 
     fn with<T>(&self, window: &PermitWindow, act: impl FnOnce(&mut Usage) -> T) -> T {
-        let mut usages = lock(&self.0);
-        let caller = match window.scope {
-            LimitScope::Address => None,
-            LimitScope::Session => Some(Arc::clone(&window.api_key_fingerprint)),
-        };
-        let key = (Arc::clone(&window.base_url), window.operation.id, caller);
-        act(usages.entry(key).or_insert_with(|| Usage::new(window.limit)))
+        let Windows { of_addresses, of_sessions } = &mut *lock(&self.0);
+        let (bank, operation, new) = (Arc::clone(&window.base_url), window.operation.id, || Usage::new(window.limit));
+        act(match window.scope {
+            LimitScope::Address => of_addresses.entry((bank, operation)).or_insert_with(new),
+            LimitScope::Session => {
+                of_sessions.tidy(Instant::now());
+                let key = (bank, operation, Arc::clone(&window.api_key_fingerprint));
+                of_sessions.usages.entry(key).or_insert_with(new)
+            }
+        })
     }
 }
 
@@ -84,5 +119,80 @@ impl PermitStore for MemoryPermits {
     /// The call may have arrived.
     fn abandon(&self, window: &PermitWindow, _id: u128) {
         self.with(window, |usage| usage.settle(&Settlement::Unknown, Instant::now()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::operation::{Operation, RateLimit};
+    use crate::transport::rate_limit::store::Refusal;
+
+    const PER: Duration = Duration::from_secs(3);
+
+    fn window(user: usize) -> PermitWindow {
+        PermitWindow {
+            operation: &Operation::GET_ATTACHMENT,
+            limit: RateLimit::new(1, PER),
+            scope: LimitScope::Session,
+            base_url: "https://bunq.test".into(),
+            api_key_fingerprint: format!("fingerprint/{user}").into(),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn sessions_that_are_over_leave_nothing_and_what_counts_stays() {
+        test_timeout::start();
+        const USERS: usize = 100_000;
+        let permits = MemoryPermits::new();
+        let take = async |user| permits.take(&window(user), Duration::ZERO).await.unwrap();
+        let settle = async |user, settlement| permits.settle(&window(user), 0, settlement).await.unwrap();
+        let kept = || lock(&permits.0).of_sessions.usages.len();
+        let granted = Taken::Granted(Grant::new(0));
+        let pause = 2000 * PER;
+        let (in_flight, refused, counts) = (USERS, USERS + 1, USERS + 2);
+        assert_eq!([take(in_flight).await, take(refused).await], [granted; 2]);
+        settle(refused, Settlement::Refused(Refusal { pause, limit: None, claim: None })).await;
+        for user in 0..USERS {
+            assert_eq!(take(user).await, granted);
+            settle(user, Settlement::Admitted).await;
+            // A hundred of them count at a time.
+            tokio::time::advance(PER / 100).await;
+            assert!(kept() <= FEW, "{user}: {}", kept());
+        }
+        assert_eq!(take(counts).await, granted);
+        settle(counts, Settlement::Unknown).await;
+        for user in 0..FEW {
+            take(user).await;
+            settle(user, Settlement::Admitted).await;
+        }
+        assert_eq!(take(in_flight).await, Taken::NotBefore(PER));
+        assert_eq!(take(counts).await, Taken::NotBefore(PER));
+        assert!(matches!(take(refused).await, Taken::NotBefore(left) if left == pause - PER / 100 * USERS as u32));
+    }
+
+    /// They are bounded by what counts, not by a number: none of a flood of users is forgotten.
+    #[tokio::test(start_paused = true)]
+    async fn no_window_that_counts_is_forgotten_in_a_flood() {
+        test_timeout::start();
+        let permits = MemoryPermits::new();
+        let users = 10 * FEW;
+        for user in 0..users {
+            permits.take(&window(user), Duration::ZERO).await.unwrap();
+            permits.settle(&window(user), 0, Settlement::Admitted).await.unwrap();
+        }
+        for user in 0..users {
+            assert_eq!(permits.take(&window(user), Duration::ZERO).await.unwrap(), Taken::NotBefore(PER));
+        }
+        tokio::time::advance(PER).await;
+        permits.take(&window(users), Duration::ZERO).await.unwrap();
+        let kept = || lock(&permits.0).of_sessions.usages.len();
+        let before = kept();
+        for user in 0..2 * users {
+            permits.take(&window(user), Duration::ZERO).await.unwrap();
+            permits.settle(&window(user), 0, Settlement::Unknown).await.unwrap();
+            tokio::time::advance(PER).await;
+        }
+        assert!(before > users && kept() <= FEW, "{before} {}", kept());
     }
 }

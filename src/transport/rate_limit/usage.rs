@@ -74,6 +74,11 @@ impl Usage {
         self.claim = self.claim.filter(|claim| claim.ends > now);
     }
 
+    /// Whether it can be forgotten, after [`prune`](Self::prune): no call counts, and bunq's refusals ask for nothing more.
+    pub(super) fn is_idle(&self) -> bool {
+        self.in_flight == 0 && self.responded.is_empty() && self.closed_until.is_none() && self.claim.is_none()
+    }
+
     /// When a call with `ahead` others before it can be sent. If that is at once, the time is not after `now`.
     pub(super) fn turn(&self, now: Instant, ahead: usize) -> Instant {
         let open = self.closed_until.max(self.claim.map(|claim| claim.closed_until)).unwrap_or(now);
