@@ -381,7 +381,7 @@ impl ClientBuilder {
     }
 
     /// Sets an observer, which sees each verified exchange: for example a [`ReceiptFile`](crate::ReceiptFile). The
-    /// default is none. It is told nothing of the calls of users.
+    /// default is none. [`Exchange::for_user`](crate::Exchange::for_user) says for which user a call was made.
     pub fn observer(mut self, observer: impl ExchangeObserver) -> Self {
         self.observer = Some(Arc::new(observer));
         self

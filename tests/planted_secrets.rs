@@ -232,7 +232,9 @@ async fn no_secret_of_bunqs_documented_bodies_is_shown() {
     assert_eq!(personal.into_iter().collect::<Vec<_>>(), described.join(" ").split(' ').collect::<Vec<_>>());
     assert!(count > 500 && successes > 100, "{count} bodies, {successes} with provisions");
     let kept = std::fs::read_to_string(folder.path("receipts")).unwrap();
-    assert!(!kept.is_empty() && !kept.contains(PLANTED), "{kept}");
+    assert!(kept.contains("for_user") && !kept.contains(PLANTED), "{kept}");
+    let is_users = |line: &&str| line.contains("for_user");
+    assert!(!kept.lines().filter(is_users).any(|line| line.contains(PERSONAL) || line.contains(BIRTH)), "{kept}");
 }
 
 /// All that a user has told, and all that bunq has given for it, on the way to a verified user: with each verb, at first refused, and
@@ -248,7 +250,9 @@ async fn nothing_about_a_person_is_shown_on_the_way_to_a_verified_user() {
     let kept = Folder::new();
     fs::set_permissions(&kept.0, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
     let custody = FileCustody::new(&kept.0);
-    let client = sandbox.client().retry(once()).late_arrival(Duration::ZERO).custody(custody).build().unwrap();
+    let receipts = ReceiptFile::open(folder.path("receipts")).await.unwrap();
+    let builder = sandbox.client().retry(once()).late_arrival(Duration::ZERO).custody(custody);
+    let client = builder.observer(receipts.clone()).build().unwrap();
     let id = sandbox.populate(1)[0];
     let token = Secret::from(sandbox.provision(id).unwrap()["credential"]["token_value"].as_str().unwrap());
     let users = client.users();
@@ -333,7 +337,11 @@ async fn nothing_about_a_person_is_shown_on_the_way_to_a_verified_user() {
     let users = fs::read_dir(&kept.0).unwrap().map(|file| file.unwrap().path());
     let in_custody: String = users.filter_map(|path| fs::read_to_string(path).ok()).collect();
     assert!(in_custody.contains(token.expose()));
-    for (text, what) in [(&shown, "shown"), (&log.take(), "logged"), (&in_custody, "in custody")] {
+    let kept = fs::read_to_string(folder.path("receipts")).unwrap();
+    assert!(kept.contains("update_user_information_inquiry_entry") && receipts.failure().is_none(), "{kept}");
+    for (text, what) in
+        [(&shown, "shown"), (&log.take(), "logged"), (&in_custody, "in custody"), (&kept, "in the receipts")]
+    {
         for secret in [PERSONAL, BIRTH, sdk.expose(), token.expose()] {
             let is_allowed = what == "in custody" && secret == token.expose();
             assert!(is_allowed || !text.contains(secret), "{secret} is {what}: {text}");

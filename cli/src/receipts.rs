@@ -150,6 +150,7 @@ fn fields(line: u64, checked: Result<&Receipt, &str>) -> Vec<Field> {
         Field::new("valid", 0, receipt.is_some()).shown_as(valid).styled(Some(style)),
         Field::text("operation", 0, receipt.map(|receipt| &receipt.operation)),
         Field::new("id", 0, receipt.and_then(provision_id)),
+        Field::new("for_user", 1, receipt.and_then(|receipt| receipt.for_user)),
         Field::text("response_id", 1, receipt.and_then(|receipt| receipt.response_id.as_ref())),
         Field::text("request_id", 3, receipt.and_then(|receipt| receipt.request_id.as_ref())),
         Field::new("http_status", HIDDEN, receipt.map(|receipt| receipt.status)),
@@ -160,8 +161,11 @@ fn fields(line: u64, checked: Result<&Receipt, &str>) -> Vec<Field> {
     ]
 }
 
-/// The id that bunq's body names.
+/// The provision that bunq's body names. What a user's calls name is something else, which must not be closed.
 fn provision_id(receipt: &Receipt) -> Option<u64> {
+    if receipt.for_user.is_some() {
+        return None;
+    }
     let body: Value = serde_json::from_str(receipt.body.as_deref()?).ok()?;
     let item = body["Response"].get(0)?;
     item["Id"]["id"].as_u64().or_else(|| item["PartnerUserProvision"]["id"].as_u64())

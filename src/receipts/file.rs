@@ -22,7 +22,7 @@ const FORMAT: Format = Format {
 };
 
 /// Writes a [`Receipt`] of each response to `create_provision` and `update_provision`, so of each creation, closing and
-/// reset. Clones write to the same file.
+/// reset, and of each response to a user's call that changes something, such as an answer. Clones write to the same file.
 ///
 /// The file follows the rule of [`files`](crate::files) for kept files: only its owner can read and write it (mode 0600).
 /// It has one line of JSON for each receipt, and lines are only added. One process uses it at a time.
@@ -102,7 +102,12 @@ fn refused(path: &Path, problem: &str) -> Error {
 impl ExchangeObserver for ReceiptFile {
     fn observe<'a>(&'a self, exchange: &'a Exchange) -> BoxFuture<'a, ()> {
         Box::pin(async move {
-            if ![&Operation::CREATE_PROVISION, &Operation::UPDATE_PROVISION].contains(&exchange.operation) {
+            let operation = exchange.operation;
+            let has_receipt = match exchange.for_user {
+                None => [&Operation::CREATE_PROVISION, &Operation::UPDATE_PROVISION].contains(&operation),
+                Some(_) => operation.method != "GET" && !operation.managed,
+            };
+            if !has_receipt {
                 return;
             }
             let mut missing = Missing { of: &self.0, problem: Some("a write did not end in time".into()) };

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::transport::observer::Exchange;
 use crate::transport::signature::{SignatureForm, VerifyingKey, message_with_headers, signed_headers};
-use crate::types::{SECRET_MEMBERS, redact};
+use crate::types::{ProvisionId, SECRET_MEMBERS, redact};
 
 /// The format that this version writes, and the newest that it reads.
 const VERSION: u32 = 1;
@@ -18,8 +18,9 @@ const RESPONSE_ID: &str = "X-Bunq-Client-Response-Id";
 
 /// A response that bunq has signed, with its signature. Its JSON is one line of a [`ReceiptFile`](crate::ReceiptFile).
 ///
-/// It contains no credential: if the response contains one, the receipt has only a digest of it. It may be about a
-/// person.
+/// It contains no credential: if the response contains one, the receipt has only a digest of it. So it has of a response to a
+/// [user's](Self::for_user) call that has more than ids, because that is about a person. One to a call of the partner may be about a
+/// person too.
 ///
 /// # What it proves
 ///
@@ -41,6 +42,9 @@ pub struct Receipt {
     pub at: Timestamp,
     /// The operation that was called.
     pub operation: String,
+    /// The provision of the user for whom it was called; `None` if it was called for the partner itself. This machine has recorded it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub for_user: Option<ProvisionId>,
     /// The `X-Bunq-Client-Request-Id` of the request.
     pub request_id: Option<String>,
     /// The `X-Bunq-Client-Response-Id` of the response.
@@ -49,10 +53,10 @@ pub struct Receipt {
     pub status: u16,
     /// The response headers that the older signature form covers, in its order. Empty if they repeat a secret.
     pub headers: Vec<(String, String)>,
-    /// The body, unless it contains a secret.
+    /// The body, unless it contains a secret, or is about a user.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body: Option<String>,
-    /// The SHA-256 of the signed message, in hexadecimal, if the body contains a secret.
+    /// The SHA-256 of the signed message, in hexadecimal, if the receipt does not have the body.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signed_sha256: Option<String>,
     /// What the signature covers.
@@ -70,6 +74,7 @@ impl Receipt {
             version: VERSION,
             at: exchange.at,
             operation: exchange.operation.id.to_owned(),
+            for_user: exchange.for_user,
             request_id: exchange.request_id.clone(),
             response_id: exchange.response_id.clone(),
             status: exchange.status,
@@ -81,7 +86,12 @@ impl Receipt {
             public_key: exchange.public_key.clone(),
         };
         let body = std::str::from_utf8(&exchange.body).ok();
-        let body = body.filter(|body| !exchange.repeats_secret && !holds_secret(body)).map(str::to_owned);
+        let may_be_shown = |body: &&str| match exchange.for_user {
+            _ if exchange.repeats_secret => false,
+            None => !holds_secret(body),
+            Some(_) => has_only_ids(body),
+        };
+        let body = body.filter(may_be_shown).map(str::to_owned);
         // If the receipt cannot reproduce the signed message byte for byte, it has a digest of it instead.
         let shown = Self { body, signed_sha256: None, ..noted.clone() };
         let message = shown.check_ids().and_then(|()| shown.signed_message());
@@ -186,6 +196,29 @@ fn holds_secret(body: &str) -> bool {
     let mut redacted = body.clone();
     redact(&mut redacted);
     redacted != body
+}
+
+/// Whether a body is bunq's envelope with ids and nothing else.
+fn has_only_ids(body: &str) -> bool {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Envelope {
+        #[serde(rename = "Response")]
+        _items: Vec<Item>,
+    }
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Item {
+        #[serde(rename = "Id")]
+        _id: Id,
+    }
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Id {
+        #[serde(rename = "id")]
+        _id: u64,
+    }
+    serde_json::from_slice::<Envelope>(body.as_bytes()).is_ok()
 }
 
 pub(super) fn hex(bytes: &[u8]) -> String {

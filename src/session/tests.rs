@@ -52,7 +52,7 @@ async fn user_with(partner: &Client, provision: u64, owner: impl FnOnce(Turns, P
     let provision = partner.provisions().get(id).await.unwrap();
     let token = provision.credential.unwrap().token_value.unwrap();
     let identity = Identity::new(Environment::Sandbox, partner.base_url(), &token);
-    let transport = Arc::new(partner.api().transport().for_user(identity.api_key_fingerprint()));
+    let transport = Arc::new(partner.api().transport().for_user(id));
     let key = SigningKey::generate().unwrap().to_pkcs8().unwrap();
     let device = Device {
         api_key: token,

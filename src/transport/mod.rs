@@ -75,7 +75,7 @@ use crate::error::{CallMetadata, Error, ErrorKind, Remedy, Sent};
 use crate::operation::{Auth, Operation};
 use crate::retry::{self, Attempts, CallPolicy, Decision, Policy};
 use crate::sync::lock;
-use crate::types::UnknownValue;
+use crate::types::{ProvisionId, UnknownValue};
 
 /// The longest pause that a refusal can ask for if bunq has signed it.
 const MAX_PAUSE: Duration = Duration::from_secs(3600);
@@ -89,6 +89,8 @@ pub(crate) struct Transport {
     shared: Arc<Shared>,
     limits: Arc<RateLimits>,
     caller: Caller,
+    /// Whose user's calls these are; `None`: the partner's own.
+    for_user: Option<ProvisionId>,
     observer: Option<Arc<dyn ExchangeObserver>>,
 }
 
@@ -122,16 +124,17 @@ impl Transport {
         let (gate, health, reported) = (Gate::of_client(&config.shutdown), Arc::default(), Mutex::default());
         let (signature_form, has_users) = (FormInUse::default(), AtomicBool::default());
         let shared = Shared { connections, headers, config, gate, health, signature_form, reported, has_users };
-        Ok(Self { shared: Arc::new(shared), limits, caller, observer })
+        Ok(Self { shared: Arc::new(shared), limits, caller, for_user: None, observer })
     }
 
-    /// The transport of a user of this partner, with the fingerprint of the user's token. It has the connections and the settings of
-    /// the partner's, and no observer.
-    pub(crate) fn for_user(&self, api_key_fingerprint: &str) -> Self {
+    /// The transport of the user of this partner's provision. It has the connections, the settings and the observer of the partner's.
+    pub(crate) fn for_user(&self, id: ProvisionId) -> Self {
         self.shared.has_users.store(true, Ordering::Relaxed);
         let limits = self.limits.for_user();
-        let caller = limits.caller(Arc::clone(&self.caller.base_url), api_key_fingerprint.into(), Role::User);
-        Self { shared: Arc::clone(&self.shared), limits, caller, observer: None }
+        // The token of the user may be replaced, so the user is known by its provision.
+        let name = format!("{}/{id}", self.caller.api_key_fingerprint).into();
+        let caller = limits.caller(Arc::clone(&self.caller.base_url), name, Role::User);
+        Self { shared: Arc::clone(&self.shared), limits, caller, for_user: Some(id), observer: self.observer.clone() }
     }
 
     /// The HTTP client to build requests with.
@@ -528,7 +531,7 @@ impl Call<'_> {
         credentials: &Credentials,
         permit: Option<Permit>,
     ) -> Result<(CallMetadata, Bytes), Error> {
-        let Transport { shared, observer, .. } = self.transport;
+        let Transport { shared, for_user, observer, .. } = self.transport;
         let Shared { connections, config, signature_form, .. } = &**shared;
         *request.timeout_mut() = Some(config.attempt_timeout.min(self.budget.left()));
         headers::sent(request.headers(), credentials);
@@ -556,7 +559,7 @@ impl Call<'_> {
             return match response::verify(credentials, &response, signature_form).await {
                 Ok(signed) => {
                     if let (Some(observer), Some(signed)) = (observer, signed)
-                        && let Some(exchange) = Exchange::new(&metadata, credentials, &response, &signed)
+                        && let Some(exchange) = Exchange::new(&metadata, *for_user, credentials, &response, &signed)
                     {
                         // The call has succeeded even if this takes too long.
                         let _ = timeout(self.budget.left(), observer.observe(&exchange)).await;

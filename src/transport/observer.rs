@@ -12,8 +12,9 @@ use super::response::{ReceivedResponse, SIGNATURE, SignedMessage};
 use super::signature::{SignatureForm, signed_headers};
 use crate::error::CallMetadata;
 use crate::operation::Operation;
+use crate::types::ProvisionId;
 
-/// Observes each success response of a client after its signature was verified.
+/// Observes each success response of a client, those of its users included, after its signature was verified.
 ///
 /// [`ReceiptFile`](crate::ReceiptFile) is one. The call goes on when the future has finished, or when its own time is
 /// up. An observer cannot change or fail a call; it must record its own failures.
@@ -36,6 +37,8 @@ impl<T: ExchangeObserver + ?Sized> ExchangeObserver for Arc<T> {
 pub struct Exchange {
     /// The operation that was called.
     pub operation: &'static Operation,
+    /// The provision of the user for whom it was called; `None` if it was called for the partner itself.
+    pub for_user: Option<ProvisionId>,
     /// When the response was verified, by this machine's clock.
     pub at: Timestamp,
     /// The `X-Bunq-Client-Request-Id` of the request.
@@ -64,6 +67,7 @@ impl Exchange {
     /// Makes the exchange of a response. `None` while bunq's key is not known yet.
     pub(super) fn new(
         metadata: &CallMetadata,
+        for_user: Option<ProvisionId>,
         credentials: &Credentials,
         response: &ReceivedResponse,
         signed: &SignedMessage,
@@ -79,6 +83,7 @@ impl Exchange {
         let repeats_secret = repeats_in_body || signed_headers.iter().any(|(_, value)| credentials.occur_in(value));
         Some(Self {
             operation: metadata.operation,
+            for_user,
             at: Timestamp::now(),
             request_id: metadata.request_id.clone(),
             response_id: metadata.response_id.clone(),
@@ -98,6 +103,7 @@ impl fmt::Debug for Exchange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Exchange")
             .field("operation", &self.operation.id)
+            .field("for_user", &self.for_user)
             .field("status", &self.status)
             .field("request_id", &self.request_id)
             .field("response_id", &self.response_id)

@@ -149,10 +149,7 @@ struct KnownSession {
 
 impl UserShared {
     pub(super) fn new(room: Arc<Room>, id: ProvisionId) -> Self {
-        let partner = room.api.transport();
-        // Its token is in custody, and may be replaced: the user is known by its provision.
-        let name = format!("{}/{id}", partner.api_key_fingerprint());
-        let transport = Arc::new(partner.for_user(&name));
+        let transport = Arc::new(room.api.transport().for_user(id));
         let (session, work, onboarding, answers) = Default::default();
         Self { room, id, transport, session, work, onboarding, answers }
     }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use bunq_partner::{
-    BoxFuture, Exchange, ExchangeObserver, Operation, Receipt, ReceiptFile, ReceiptReader, SignatureForm,
+    BoxFuture, Exchange, ExchangeObserver, MemoryCustody, Operation, Receipt, ReceiptFile, ReceiptReader, SignatureForm,
 };
 use bunq_partner_sandbox::{CreationResponse, Fault, Injection, Sandbox};
 use futures_util::future::try_join;
@@ -89,6 +89,41 @@ async fn no_credential_is_in_a_receipt() {
         let digest = receipt.signed_sha256.as_deref().unwrap();
         let other = digest.replacen(&digest[..1], if digest.starts_with('0') { "1" } else { "0" }, 1);
         assert!(!all_valid(text.replace(digest, &other).as_bytes()));
+    }
+}
+
+/// What users change has receipts too, which say whose they are.
+#[tokio::test]
+async fn a_users_call_leaves_a_receipt_with_nothing_about_the_user() {
+    test_timeout::start();
+    const PERSONAL: [&str; 2] = ["Quetzalcoatl", "1903-07-19"];
+    for form in [SignatureForm::Body, SignatureForm::WithHeaders] {
+        let sandbox = Sandbox::builder().signature_form(form).start().await.unwrap();
+        let folder = Folder::new();
+        let path = folder.path("receipts");
+        let file = ReceiptFile::open(&path).await.unwrap();
+        let client = sandbox.client().custody(MemoryCustody::new()).observer(file.clone()).build().unwrap();
+        let mut expected = Vec::new();
+        for id in sandbox.populate(2) {
+            let user = client.users().activate(id).await.unwrap();
+            let _ = user.onboarding().start().await.unwrap();
+            let person = json!({ "first_name": PERSONAL[0], "date_of_birth": PERSONAL[1] });
+            user.api().update_user_person(&serde_json::from_value(person).unwrap()).await.unwrap();
+            // Nothing is changed by these.
+            let _ = user.onboarding().find().await.unwrap();
+            user.end_session().await.unwrap();
+            expected.extend([(id, "create_user_onboarding", true), (id, "update_user_person", false)]);
+        }
+        let _ = client.provisions().close(sandbox.provision_ids()[0]).await.unwrap();
+        assert!(file.failure().is_none());
+
+        let receipts: Vec<_> = read(&path).into_iter().map(Result::unwrap).collect();
+        let (closing, of_users) = receipts.split_last().unwrap();
+        assert_eq!((closing.operation.as_str(), closing.for_user), ("update_provision", None));
+        let told = of_users.iter().map(|one| (one.for_user.unwrap(), one.operation.as_str(), one.shows_body()));
+        assert_eq!(told.collect::<Vec<_>>(), expected);
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(!PERSONAL.iter().any(|personal| text.contains(personal)), "{text}");
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use bunq_partner::{ReceiptFile, ReceiptReader};
+use bunq_partner::{MemoryCustody, ReceiptFile, ReceiptReader};
 use bunq_partner_sandbox::{Sandbox, SignatureForm};
 use serde_json::Value;
 
@@ -94,4 +94,26 @@ async fn a_file_with_a_note_in_it_takes_no_more_receipts() {
     }
     std::fs::write(&receipts, whole.trim_end()).unwrap();
     assert_eq!(verify(&folder, &receipts, &key).2, 0);
+}
+
+/// What a user's call names is no provision: a closing takes the rows that `receipts verify` writes, and closes their ids.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_user_has_made_is_not_shown_as_a_provision() {
+    test_timeout::start();
+    let folder = Folder::new();
+    let path = folder.path("receipts");
+    let sandbox = Sandbox::start().await.unwrap();
+    let receipts = ReceiptFile::open(&path).await.unwrap();
+    let client = sandbox.client().custody(MemoryCustody::new()).observer(receipts).build().unwrap();
+    let id = sandbox.populate(1)[0];
+    let user = client.users().activate(id).await.unwrap();
+    let _ = user.onboarding().start().await.unwrap();
+    let (said, problem, code) = ran(program(&folder).args(["receipts", "verify", "-o", "jsonl"]).arg(&path));
+    let said: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((code, &said["operation"]), (0, &"create_user_onboarding".into()), "{problem}");
+    assert_eq!((&said["id"], &said["for_user"]), (&Value::Null, &id.get().into()));
+    let rows = folder.file("rows.jsonl", &format!("{said}\n"));
+    let (_, problem, code) = ran(program_for(&folder, &sandbox).args(["close", "--yes", "--from"]).arg(rows));
+    assert_eq!(code, 2, "{problem}");
+    assert_ne!(sandbox.provision(id).unwrap()["status"], "CLOSED");
 }
