@@ -234,7 +234,12 @@ impl Session {
     pub(crate) async fn end(&self) -> Result<(), Error> {
         runtime::check()?;
         let shared = Arc::clone(&self.0);
-        let task = runtime::spawn(Span::current(), Box::pin(async move { shared.end().await })).await;
+        let user = shared.owner.user();
+        let ending = async move {
+            let _user = user;
+            shared.end().await
+        };
+        let task = runtime::spawn(Span::current(), Box::pin(ending)).await;
         task.map_err(|error| Error::internal("the task that ended the session was aborted").with_source(error))?
     }
 
@@ -297,7 +302,9 @@ impl Session {
         }
         let ((sender, outcome), trouble) = (watch::channel(None), Trouble::default());
         let (shared, work) = (Arc::clone(&self.0), work(Arc::clone(&self.0), trouble.clone()));
+        let user = shared.owner.user();
         let task = async move {
+            let _user = user;
             let done = work.await;
             // Do not keep a token in the state after a later session has replaced it.
             *slot(&mut shared.state()) = None;

@@ -1,8 +1,9 @@
 //! Whose session it is, and how it has its turn among the others.
 
+use std::any::Any;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
@@ -38,6 +39,8 @@ pub(crate) struct UsersTurn {
     /// For the call of the partner's own.
     look: Api,
     told: Box<Told>,
+    /// What all share who act for the user.
+    user: Weak<dyn Any + Send + Sync>,
 }
 
 /// Told that the credential is activated, and of each failure after which others go first.
@@ -54,7 +57,15 @@ impl UsersTurn {
     ) -> Self {
         let (is_activated, is_withdrawn) = (AtomicBool::new(expiry.is_none()), AtomicBool::new(false));
         let (ticket, expiry) = (turns.ticket(), expiry.unwrap_or_else(Instant::now));
-        Self { turns, id, ticket, is_withdrawn, expiry, is_activated, look, told: Box::new(told) }
+        let (told, user) = (Box::new(told), Weak::<()>::new());
+        Self { turns, id, ticket, is_withdrawn, expiry, is_activated, look, told, user }
+    }
+
+    /// `user` lives as long as what is done with its session, whoever gives it up: so nobody makes another one meanwhile, and waits for
+    /// the first.
+    pub(crate) fn of<T: Send + Sync + 'static>(mut self, user: &Arc<T>) -> Self {
+        self.user = Arc::<T>::downgrade(user);
+        self
     }
 
     /// Its credential was replaced by another: it has no turn any more, whether it waits for one already or not.
@@ -119,6 +130,14 @@ impl Owner {
         match self {
             Self::Partner(turns) => Some(turns.partner()),
             Self::User(_) => None,
+        }
+    }
+
+    /// What lives until something is done with the session.
+    pub(super) fn user(&self) -> Option<Arc<dyn Any + Send + Sync>> {
+        match self {
+            Self::Partner(_) => None,
+            Self::User(turn) => turn.user.upgrade(),
         }
     }
 

@@ -1,5 +1,7 @@
 //! A credential is stored, and then used: at first, after a crash, and when it was replaced by another.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use tokio::time::Instant;
 
@@ -148,7 +150,7 @@ impl Users {
     }
 
     /// Opens the session of a user. One that is opened again may wait for as long as a credential lives.
-    async fn open(&self, user: &UserShared) -> Result<(), Error> {
+    async fn open(&self, user: &Arc<UserShared>) -> Result<(), Error> {
         let session = user.session().await?;
         session.open_by(Instant::now() + self.0.room.lifetime()).await
     }

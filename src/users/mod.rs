@@ -7,11 +7,11 @@
 mod activation;
 mod events;
 mod places;
+mod recent;
 mod room;
 mod user_client;
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, Weak};
 
 use futures_util::stream::{Stream, StreamExt as _, TryStreamExt as _, iter};
@@ -20,6 +20,7 @@ use tracing::Span;
 use self::events::unactivated;
 pub use self::events::{Unactivated, UserEvent};
 pub use self::places::Places;
+use self::recent::{REMEMBERED_FOR, RecentUsers};
 use self::room::Room;
 pub(crate) use self::room::UserDevice;
 pub use self::user_client::UserClient;
@@ -64,6 +65,8 @@ struct Shared {
     room: Arc<Room>,
     /// The users that somebody acts for.
     open: Mutex<HashMap<ProvisionId, Weak<UserShared>>>,
+    /// Those whom somebody has acted for a short time ago: what they must remember outlives a handle.
+    recent: Arc<RecentUsers<UserShared>>,
 }
 
 impl Users {
@@ -78,7 +81,11 @@ impl Users {
     ) -> Self {
         let has_custody = records.is_some();
         let room = Arc::new(Room::new(environment, api, provisions, turns, device, records));
-        let users = Self(Arc::new(Shared { room, open: Mutex::default() }));
+        // A call ends within its time, and then an answer to it may arrive late.
+        let remembered = REMEMBERED_FOR.max(room.provisions.config().late_arrival);
+        let remembered = remembered + room.api.transport().config().operation_timeout;
+        let recent = Arc::new(RecentUsers::new(remembered));
+        let users = Self(Arc::new(Shared { room, open: Mutex::default(), recent }));
         if has_custody {
             let shared = Arc::downgrade(&users.0);
             users.0.room.provisions.feed().at_the_end(move |seen| {
@@ -99,21 +106,13 @@ impl Users {
         if open.len() > 64 && open.len().is_power_of_two() {
             open.retain(|_, user| user.strong_count() > 0);
         }
-        match open.entry(id) {
-            Entry::Occupied(mut known) => match known.get().upgrade() {
-                Some(user) => UserClient::new(user),
-                None => {
-                    let user = Arc::new(UserShared::new(Arc::clone(&self.0.room), id));
-                    known.insert(Arc::downgrade(&user));
-                    UserClient::new(user)
-                }
-            },
-            Entry::Vacant(place) => {
-                let user = Arc::new(UserShared::new(Arc::clone(&self.0.room), id));
-                place.insert(Arc::downgrade(&user));
-                UserClient::new(user)
-            }
+        if let Some(user) = open.get(&id).and_then(Weak::upgrade) {
+            return UserClient::new(user);
         }
+        let recent = Arc::downgrade(&self.0.recent);
+        let user = Arc::new(UserShared::new(Arc::clone(&self.0.room), id, recent));
+        open.insert(id, Arc::downgrade(&user));
+        UserClient::new(user)
     }
 
     /// Activates many users, and yields each with what became of it, in the order in which they are done. It takes no more of them

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::events::{Events, UserEvent};
+use super::user_client::UserShared;
 use crate::api::Api;
 use crate::custody::{Kept, Records};
 use crate::environment::Environment;
@@ -78,7 +79,8 @@ impl Room {
     }
 
     /// How the session of a user has its turn. `expiry`: when the credential expires, if it was not used yet.
-    pub(super) fn owner(&self, id: ProvisionId, expiry: Option<Instant>) -> Owner {
+    pub(super) fn owner(&self, user: &Arc<UserShared>, expiry: Option<Instant>) -> Owner {
+        let id = user.id;
         let events = Arc::downgrade(&self.events);
         let told = move |outcome: Result<(), &Error>| {
             let event = match outcome {
@@ -92,7 +94,7 @@ impl Room {
                 events.tell(event);
             }
         };
-        Owner::User(UsersTurn::new(self.turns.clone(), id, expiry, self.api.clone(), told))
+        Owner::User(UsersTurn::new(self.turns.clone(), id, expiry, self.api.clone(), told).of(user))
     }
 
     /// How many sessions can be opened while a credential lives.

@@ -1,11 +1,12 @@
 //! A client that acts for one user.
 
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 
 use jiff::Timestamp;
 use tokio::time::Instant;
 
+use super::recent::RecentUsers;
 use super::room::Room;
 use crate::api::Api;
 use crate::custody::{Steps, UserRecord};
@@ -41,6 +42,7 @@ pub(super) struct UserShared {
     pub(super) work: tokio::sync::Mutex<()>,
     onboarding: InDoubtOnboarding,
     answers: InDoubtAnswers,
+    recent: Weak<RecentUsers<Self>>,
 }
 
 impl UserClient {
@@ -148,10 +150,10 @@ struct KnownSession {
 }
 
 impl UserShared {
-    pub(super) fn new(room: Arc<Room>, id: ProvisionId) -> Self {
+    pub(super) fn new(room: Arc<Room>, id: ProvisionId, recent: Weak<RecentUsers<Self>>) -> Self {
         let transport = Arc::new(room.api.transport().for_user(id));
         let (session, work, onboarding, answers) = Default::default();
-        Self { room, id, transport, session, work, onboarding, answers }
+        Self { room, id, transport, session, work, onboarding, answers, recent }
     }
 
     /// The times of the checks of its verbs, and what they have done that bunq cannot be asked about. Without a custody, no call is made.
@@ -176,8 +178,11 @@ impl UserShared {
         }
     }
 
-    /// The session, from the record in custody.
-    pub(super) async fn session(&self) -> Result<Session, Error> {
+    /// The session, from the record in custody, for a call that begins.
+    pub(super) async fn session(self: &Arc<Self>) -> Result<Session, Error> {
+        if let Some(recent) = self.recent.upgrade() {
+            recent.used(self.id, Arc::clone(self));
+        }
         loop {
             let forgotten = {
                 let known = lock(&self.session);
@@ -196,7 +201,7 @@ impl UserShared {
     }
 
     /// Makes the session from the record in custody.
-    async fn made(&self) -> Result<Session, Error> {
+    async fn made(self: &Arc<Self>) -> Result<Session, Error> {
         let kept = self.room.kept(self.id)?;
         let record = kept.record().await?.ok_or_else(|| not_kept(self.id))?;
         let expiry = self.expiry(&record)?;
@@ -204,7 +209,7 @@ impl UserShared {
         let identity = ContextIdentity::new(self.room.environment, partner.transport().base_url(), &record.token);
         let store = Arc::new(kept.context_of(record.token.clone()));
         let device = self.room.device(record.token);
-        let owner = self.room.owner(self.id, expiry);
+        let owner = self.room.owner(self, expiry);
         let partner = self.room.partner();
         Ok(Session::new(Arc::clone(&self.transport), device, identity, Some(store), owner, Some(partner)))
     }

@@ -1,10 +1,13 @@
 //! Users in custody: activated, found again, reset and closed.
 
+use std::time::Duration;
+
 use bunq_partner::jiff::{Span, Timestamp};
 use bunq_partner::{Client, Error, ErrorKind, MemoryCustody, Operation, ProvisionId, Remedy, Sent, UserEvent};
 use bunq_partner_sandbox::{CallLogEntry, Fault, Injection, Pace, Sandbox};
 use futures_util::future::join_all;
 use futures_util::stream::{StreamExt as _, TryStreamExt as _, iter};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::common::{at_once, calls, id, quick, ready, start, use_elsewhere};
 
@@ -152,11 +155,40 @@ async fn partner_and_users_share_the_rate_limit_for_sessions() {
     test_timeout::start();
     let sandbox = Sandbox::start().await.unwrap();
     // One session while a credential lives: the partner's.
-    let limited = sandbox.client().rate_limit(&Operation::CREATE_SESSION, 1, std::time::Duration::from_secs(3601));
+    let limited = sandbox.client().rate_limit(&Operation::CREATE_SESSION, 1, Duration::from_secs(3601));
     let client = limited.custody(MemoryCustody::new()).build().unwrap();
     let error = client.users().activate(sandbox.populate(1)[0]).await.unwrap_err();
     assert_eq!((error.kind(), error.sent()), (ErrorKind::RateLimited, Sent::No), "{error}");
     assert_eq!(calls(&sandbox, "POST", "/session-server").len(), 1);
+}
+
+/// Whoever comes next joins it, also when nothing else is remembered of the user.
+#[tokio::test(start_paused = true)]
+async fn an_opening_that_its_caller_gives_up_goes_on() {
+    const MINUTE: Duration = Duration::from_secs(60);
+    test_timeout::start();
+    let sandbox = Sandbox::start().await.unwrap();
+    let limited = sandbox.client().rate_limit(&Operation::CREATE_SESSION, 1, 50 * MINUTE);
+    let client = limited.custody(MemoryCustody::new()).build().unwrap();
+    client.open_session().await.unwrap();
+    let id = sandbox.populate(1)[0];
+    let (users, began) = (client.users(), Instant::now());
+    for _ in 0..2 {
+        let mut activated = Box::pin(users.activate_all(iter([id])));
+        timeout(MINUTE, activated.next()).await.unwrap_err();
+        let error = users.of(id).api().list_credentials().await.map(drop).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::RateLimited, "{error}");
+        drop(activated);
+        sleep(15 * MINUTE).await;
+        users.of(self::id(7)).open_session().await.unwrap_err();
+    }
+    let (places, activated) = (users.places(1), users.activate(id).await);
+    places.settle(&activated);
+    assert!(!places.are_lost());
+    activated.unwrap().api().list_credentials().await.unwrap();
+    assert!(began.elapsed() < 51 * MINUTE, "{:?}", began.elapsed());
+    assert_eq!(calls(&sandbox, "POST", "/device-server").len(), 2);
+    assert_eq!(calls(&sandbox, "POST", "/session-server").len(), 2);
 }
 
 #[tokio::test]
@@ -204,7 +236,7 @@ async fn an_outage_ends_no_activation() {
 async fn as_many_have_places_as_can_be_activated_in_time() {
     test_timeout::start();
     let sandbox = Sandbox::start().await.unwrap();
-    let limited = sandbox.client().rate_limit(&Operation::CREATE_SESSION, 1, std::time::Duration::from_secs(30));
+    let limited = sandbox.client().rate_limit(&Operation::CREATE_SESSION, 1, Duration::from_secs(30));
     let client = limited.custody(MemoryCustody::new()).build().unwrap();
     assert_eq!(client.users().capacity(), 120);
     let unlimited = sandbox.client().build().unwrap();

@@ -83,6 +83,21 @@ async fn of_many_users_only_the_one_that_is_called_is_read() {
     assert!(listed.iter().all(|filter| *filter == CustodyFilter::Unactivated), "{listed:?}");
 }
 
+/// What is known of a user outlives a handle.
+#[tokio::test]
+async fn a_handle_for_each_call_reads_the_custody_once() {
+    test_timeout::start();
+    let (sandbox, watched) = (Sandbox::start().await.unwrap(), Watched::default());
+    let id = sandbox.populate(1)[0];
+    let users = sandbox.client().custody(watched.clone()).build().unwrap().users();
+    users.activate(id).await.unwrap();
+    watched.loaded.lock().unwrap().clear();
+    for _ in 0..3 {
+        users.of(id).api().list_credentials().await.unwrap();
+    }
+    assert_eq!(watched.loaded.lock().unwrap().len(), 0);
+}
+
 /// A call that reads the old token while another one is being stored does not keep it in use.
 #[tokio::test]
 async fn a_call_during_a_reset_does_not_bring_the_old_token_back() {
