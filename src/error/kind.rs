@@ -151,7 +151,8 @@ pub enum Remedy {
     /// Make another installation with [`Client::reinstall`](crate::Client::reinstall). TLS alone proves bunq's new key: if
     /// the kind is [`Signature`](ErrorKind::Signature), let a person decide.
     Reinstall,
-    /// Get another credential with [`reset_token`](crate::Provisions::reset_token).
+    /// Get another credential with [`Users::reset`](crate::Users::reset), which stores and activates it. A program without a custody asks
+    /// for one with [`reset_token`](crate::Provisions::reset_token), and keeps its token itself.
     ResetToken,
     /// Give calls more time, with [`operation_timeout`](crate::ClientBuilder::operation_timeout).
     RaiseTimeout,
@@ -164,7 +165,7 @@ impl fmt::Display for Remedy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Reinstall => "make another installation with `Client::reinstall`",
-            Self::ResetToken => "get another with `reset_token`",
+            Self::ResetToken => "get another with `users().reset(id)`",
             Self::RaiseTimeout => "raise `operation_timeout` to wait",
             Self::RaiseAttemptTimeout => {
                 "raise `attempt_timeout` and `operation_timeout` if the connection is slow for a file"

@@ -462,7 +462,8 @@ async fn a_wrong_key_is_told_whatever_its_status() {
         let error = client.users().of(id).open_session().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unauthorized, "{error}");
         assert!(
-            error.to_string().contains("may have expired") && error.to_string().contains("`reset_token`"),
+            error.to_string().contains("may have expired")
+                && error.to_string().contains("get another with `users().reset(id)`"),
             "{error}"
         );
     }
