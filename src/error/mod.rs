@@ -245,7 +245,7 @@ impl Error {
     }
 
     /// The `error_additional_parameter` of bunq's messages, which some refusals have: a JSON array with the value of
-    /// each message, of open shape. `Display` and `Debug` leave it out, because it may be about a person.
+    /// each message, of open shape; `null` for a message without one. `Display` and `Debug` leave it out, because it may be about a person.
     ///
     /// It is `None` if there is none, or if it is longer than [`ClientBuilder::max_refusal_details`] allows.
     ///
@@ -266,6 +266,12 @@ impl Error {
     ///
     /// [`ClientBuilder::max_refusal_details`]: crate::ClientBuilder::max_refusal_details
     pub fn details<T: DeserializeOwned>(&self) -> Result<Vec<T>, Self> {
+        Ok(self.details_by_message()?.into_iter().flatten().collect())
+    }
+
+    /// The [`details`](Self::details) of each message: an empty list for one to which bunq has added nothing. There are no lists if bunq
+    /// has added nothing at all.
+    pub(crate) fn details_by_message<T: DeserializeOwned>(&self) -> Result<Vec<Vec<T>>, Self> {
         let invalid = |problem: &str| Self::new(ErrorKind::InvalidResponse, Sent::Responded, problem);
         let text = match &self.0.additional_parameter {
             None => return Ok(Vec::new()),
@@ -276,16 +282,16 @@ impl Error {
         let unread =
             |_| invalid("what bunq has added to the refusal is not what the document describes, or is too long");
         let values: Vec<&RawValue> = serde_json::from_str(text).map_err(unread)?;
-        let mut details = Vec::new();
-        for value in values {
-            if value.get().starts_with('[') {
-                let mut list = serde_json::Deserializer::from_str(value.get());
-                details.extend(types::list::<Plain, T, _, MAX_DETAILS>(&mut list).map_err(unread)?);
+        let read = |value: &RawValue| {
+            if value.get() == "null" {
+                Ok(Vec::new())
+            } else if value.get().starts_with('[') {
+                types::list::<Plain, T, _, MAX_DETAILS>(&mut serde_json::Deserializer::from_str(value.get()))
             } else {
-                details.push(serde_json::from_str(value.get()).map_err(unread)?);
+                serde_json::from_str(value.get()).map(|one| vec![one])
             }
-        }
-        Ok(details)
+        };
+        values.into_iter().map(|value| read(value).map_err(unread)).collect()
     }
 
     /// The object as it was last seen before a wait or a verb failed: `error.last_seen::<Provision>()`. `None` if none

@@ -199,9 +199,10 @@ impl Onboarding {
     /// Asks bunq for statuses of the user. While something is missing, bunq refuses, and lists it: the list is the result. Otherwise the
     /// result is a waiter for the end of the onboarding.
     ///
-    /// Only a refusal of bunq's own with a list that can be read, and that is not empty, is a list of what is missing; kinds that this
-    /// version does not know are on it. Every other refusal is an error. If the request fails, it reads the onboarding before it sends the
-    /// request again or fails: if the statuses were asked for and it is not the user's turn, bunq has taken them.
+    /// Only a refusal of bunq's own in which each message has a list that can be read, and that is not empty, is a list of what is missing;
+    /// kinds that this version does not know are on it. Every other refusal is an error, also one that has another message beside the
+    /// list. If the request fails, it reads the onboarding before it sends the request again or fails: if the statuses were asked for and
+    /// it is not the user's turn, bunq has taken them.
     ///
     /// # Errors
     ///
@@ -330,19 +331,23 @@ impl Onboarding {
     }
 }
 
-/// What a refusal says is missing; `None`: it has another reason, or its list cannot be read.
+/// What a refusal says is missing; `None`: it has another reason, also beside a list, or its list cannot be read.
 fn missing(refusal: &Error) -> Option<Vec<Fulfillment>> {
-    if !refusal.is_from_bunq() {
+    // bunq does not say which status such a refusal has. The other kinds mean something else.
+    if !refusal.is_from_bunq() || !matches!(refusal.kind(), ErrorKind::Rejected | ErrorKind::Forbidden) {
         return None;
     }
-    let details = refusal.details::<UserOnboardingRefusal>().ok()?.into_iter();
-    let missing: Vec<_> = details
-        .filter_map(|detail| match detail {
-            UserOnboardingRefusal::AdditionalFulfillmentParameter(listed) => Some(listed.all_fulfillment),
-            UserOnboardingRefusal::Unknown(_) => None,
-        })
-        .flatten()
-        .collect();
+    let mut missing = Vec::new();
+    for message in refusal.details_by_message::<UserOnboardingRefusal>().ok()? {
+        let listed = missing.len();
+        missing.extend(message.into_iter().flat_map(|detail| match detail {
+            UserOnboardingRefusal::AdditionalFulfillmentParameter(list) => list.all_fulfillment,
+            UserOnboardingRefusal::Unknown(_) => Vec::new(),
+        }));
+        if missing.len() == listed {
+            return None;
+        }
+    }
     (!missing.is_empty()).then_some(missing)
 }
 

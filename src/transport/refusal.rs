@@ -2,6 +2,7 @@
 
 use reqwest::StatusCode;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use super::credentials::Credentials;
@@ -76,8 +77,8 @@ pub(crate) fn refusal(
     error.with_refusal(is_from_bunq, &messages, additional)
 }
 
-/// What bunq adds to the messages of a refusal, as a JSON array of the values, or the problem if it is longer than `most` bytes; none
-/// if it adds nothing.
+/// What bunq adds to the messages of a refusal, as a JSON array with a value for each message, or the problem if it is longer than `most`
+/// bytes; none if it adds nothing.
 fn additional_parameters(body: &[u8], most: usize) -> Option<Result<String, String>> {
     #[derive(Deserialize)]
     struct Refusal<'a> {
@@ -88,13 +89,20 @@ fn additional_parameters(body: &[u8], most: usize) -> Option<Result<String, Stri
     struct Item<'a> {
         #[serde(borrow, default)]
         error_additional_parameter: Option<&'a RawValue>,
+        #[serde(default)]
+        error_description: Option<IgnoredAny>,
+        #[serde(default)]
+        error_description_translated: Option<IgnoredAny>,
     }
     let refusal: Refusal<'_> = serde_json::from_slice(body).ok()?;
-    let values: Vec<_> =
-        refusal.error.into_iter().filter_map(|item| item.error_additional_parameter).map(RawValue::get).collect();
-    if values.is_empty() {
+    if refusal.error.iter().all(|item| item.error_additional_parameter.is_none()) {
         return None;
     }
+    let values = refusal.error.into_iter().filter_map(|item| {
+        let is_message = item.error_description.or(item.error_description_translated).is_some();
+        item.error_additional_parameter.map(RawValue::get).or(is_message.then_some("null"))
+    });
+    let values: Vec<_> = values.collect();
     // Each with a comma or a bracket behind it.
     let length = 1 + values.iter().map(|value| value.len() + 1).sum::<usize>();
     if length > most {
@@ -203,6 +211,10 @@ mod tests {
         assert_eq!(kept.details::<serde_json::Value>().unwrap(), [serde_json::json!({ "secret": "x" })]);
         let none = refusal(r#","error_additional_parameter":null"#);
         assert_eq!((none.additional_parameter(), none.details::<String>().unwrap()), (None, Vec::new()));
+        let beside = refusal(r#","error_additional_parameter":["x"]},{"error_description_translated":"Nee.""#);
+        assert_eq!(beside.additional_parameter(), Some(r#"[["x"],null]"#));
+        assert_eq!(beside.details::<String>().unwrap(), ["x"]);
+        assert_eq!(beside.details_by_message::<String>().unwrap(), [vec!["x".to_owned()], vec![]]);
         let one = refusal(r#","error_additional_parameter":"x""#);
         assert_eq!(one.details::<String>().unwrap(), ["x"]);
         assert_eq!(one.details::<u8>().unwrap_err().kind(), ErrorKind::InvalidResponse);

@@ -269,6 +269,35 @@ async fn a_refusal_for_another_reason_is_no_list() {
         body["Error"][0]["error_additional_parameter"] = json!([{ "Novelty": 1 }, list]);
     });
     assert_eq!(kinds(&user.missing(id).await), ["ADDRESS_MAIN"]);
+    // A message for each list.
+    user.refuses_with(|body| {
+        let mut second = body["Error"][0].clone();
+        *second.pointer_mut(&listed["/Error/0".len()..]).unwrap() = json!([{ "type": "EMAIL" }]);
+        body["Error"].as_array_mut().unwrap().push(second);
+    });
+    assert_eq!(kinds(&user.missing(id).await), ["ADDRESS_MAIN", "EMAIL"]);
+    // A message beside the list is another reason, whatever is added to it.
+    for added in [json!(null), json!([]), json!([{ "Novelty": 1 }])] {
+        for is_first in [false, true] {
+            let other = json!({ "error_description": "The user is blocked.", "error_additional_parameter": added });
+            user.refuses_with(move |body| {
+                body["Error"].as_array_mut().unwrap().insert(if is_first { 0 } else { 1 }, other.clone());
+            });
+            let error = user.onboarding().request(id, &statuses()).await.unwrap_err();
+            let mut messages = ["More is needed before the user can be verified.", "The user is blocked."];
+            if is_first {
+                messages.reverse();
+            }
+            assert_eq!((error.kind(), error.bunq_messages()), (ErrorKind::Rejected, &messages.map(String::from)[..]));
+        }
+    }
+    // A status that means something else is another reason too.
+    user.sandbox.before_signing(|call, response| {
+        if call.operation == Some(&Operation::UPDATE_USER_ONBOARDING) {
+            response.status = 404;
+        }
+    });
+    assert_eq!(user.onboarding().request(id, &statuses()).await.unwrap_err().kind(), ErrorKind::NotFound);
     user.sandbox.clear_edits();
     // A list that does not come from bunq is none: one that belongs to no request, and one whose signature is not bunq's.
     user.sandbox.after_signing(|call, response| {
