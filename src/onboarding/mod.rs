@@ -139,12 +139,12 @@ impl Onboarding {
     /// It lists the onboardings first, and adopts the [one found](Self::find), also one that is over. If a request fails, it lists them again
     /// before it sends another, [for a while](crate::ClientBuilder::late_arrival) if the first may still arrive. What is in doubt is
     /// remembered in the [custody](crate::Custody): a call after a crash waits and looks before it sends anything, and so does a call of
-    /// another process with the same custody. Concurrent calls of one client start one.
+    /// another process with the same custody. Concurrent calls of one client start one. If bunq neither lists nor knows the one that was
+    /// started before, another is started after the same wait.
     ///
     /// # Errors
     ///
     /// If the error [is doubtful](Error::is_doubtful), the outcome of the request is unknown. To call this again does no harm.
-    /// [`Unattainable`](ErrorKind::Unattainable) if bunq does not show an onboarding that it said was created.
     pub async fn start(&self) -> Result<OnboardingStart, Error> {
         let budget = self.api.budget();
         let mut in_flight = self.lock(budget).await?;
@@ -162,7 +162,14 @@ impl Onboarding {
             Step::InDoubt { .. } => {
                 *in_flight = in_flight.and(InFlight::until(Instant::now() + self.config.late_arrival));
             }
-            Step::Done { id } => return self.created_before(id, budget).await,
+            Step::Done { id } => {
+                if let Some(id) = self.created_before(id, budget).await? {
+                    return Ok(OnboardingStart { id, acceptance: Acceptance::Already });
+                }
+                self.steps.begin_again(operation, &new).await?;
+                // bunq may not show it yet.
+                *in_flight = in_flight.and(InFlight::until(Instant::now() + self.config.late_arrival));
+            }
         }
         if in_flight.is_any() {
             in_flight.over_within(budget).await?;
@@ -315,18 +322,14 @@ impl Onboarding {
         Ok(all.into_iter().nth(going.unwrap_or(0)))
     }
 
-    /// The onboarding that was created before, which bunq does not list.
-    async fn created_before(&self, id: u64, budget: CallBudget) -> Result<OnboardingStart, Error> {
+    /// The onboarding that was created before, which bunq does not list; `None` if bunq does not know it.
+    async fn created_before(&self, id: u64, budget: CallBudget) -> Result<Option<UserOnboardingId>, Error> {
         let kept = UserOnboardingId::try_from(id)
             .map_err(|error| Error::context(format_args!("the onboarding in the custody of this user: {error}")))?;
         match self.feed.over(self.api.until(budget)).read(kept).await {
-            Ok(UserOnboarding { id, .. }) => Ok(OnboardingStart { id, acceptance: Acceptance::Already }),
-            Err(error) if error.kind() == ErrorKind::NotFound && error.is_from_bunq() => {
-                let problem =
-                    format_args!("bunq has started the onboarding {id}, and does not show it: try again when it does");
-                Err(Error::new(ErrorKind::Unattainable, Sent::Responded, problem))
-            }
-            Err(error) => Err(error),
+            Ok(UserOnboarding { id, .. }) => Ok(Some(id)),
+            Err(error) if error.kind() == ErrorKind::NotFound && error.is_from_bunq() => Ok(None),
+            Err(error) => Err(error.before_sending()),
         }
     }
 }

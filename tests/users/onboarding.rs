@@ -242,6 +242,39 @@ async fn a_start_that_a_crash_has_ended_is_looked_for_before_the_next() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_onboarding_that_bunq_does_not_know_any_more_is_started_anew() {
+    test_timeout::start();
+    let (create, list) = (&Operation::CREATE_USER_ONBOARDING, &Operation::LIST_USER_ONBOARDINGS);
+    for lists_it_late in [false, true] {
+        let user = User::new(&[]).await;
+        let first = user.onboarding().start().await.unwrap().id;
+        user.sandbox.take_call_log();
+        let (path, mut lists) = (format!("user-onboarding/{first}"), 0);
+        user.sandbox.before_signing(move |call, response| {
+            if call.operation == Some(list) {
+                lists += 1;
+                if !lists_it_late || lists == 1 {
+                    let none = json!({ "future_url": null, "newer_url": null, "older_url": null });
+                    response.body = json!({ "Response": [], "Pagination": none }).to_string().into_bytes();
+                }
+            } else if call.path.ends_with(&path) {
+                response.status = 404;
+                response.body = json!({ "Error": [{ "error_description": "No such onboarding." }] }).to_string().into();
+            }
+        });
+        let began = Instant::now();
+        let again = user.after_a_crash().start().await.unwrap();
+        assert!(began.elapsed() >= LATE_ARRIVAL, "bunq gets time to show it");
+        let expected = if lists_it_late { (Acceptance::Found, 0) } else { (Acceptance::Accepted, 1) };
+        assert_eq!((again.acceptance, user.calls(create)), expected);
+        assert_eq!(again.id == first, lists_it_late);
+        // It is the one that is kept from now on, also where it is not listed.
+        let kept = user.after_a_crash().start().await;
+        assert_eq!((kept.unwrap().id, user.calls(create)), (again.id, 0));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_refusal_for_another_reason_is_no_list() {
     test_timeout::start();
     let user = User::new(&["ADDRESS_MAIN"]).await;
