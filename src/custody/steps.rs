@@ -51,6 +51,26 @@ impl Steps {
         kept.update(move |record| record.steps.done(key, Timestamp::now().into(), id)).await
     }
 
+    /// Keeps again what was kept `before` a step was begun that bunq has refused, and returns the refusal. It says more than a failure of
+    /// the custody, which is added to it.
+    pub(crate) async fn refused(
+        &self,
+        operation: &Operation,
+        request: &impl Serialize,
+        before: Step,
+        refusal: Error,
+    ) -> Error {
+        let kept = match before {
+            Step::New => self.not_sent(operation, request).await,
+            Step::Done { id } => self.done(operation, request, id).await,
+            Step::InDoubt { .. } => Ok(()),
+        };
+        match kept {
+            Ok(()) => refusal,
+            Err(kept) => refusal.with_advice(&format!("it is kept as begun, because {kept}")),
+        }
+    }
+
     /// Forgets a step that was surely not carried out.
     pub(crate) async fn not_sent(&self, operation: &Operation, request: &impl Serialize) -> Result<(), Error> {
         let Some(kept) = &self.0 else { return Ok(()) };

@@ -196,10 +196,7 @@ impl Onboarding {
                 Ok(OnboardingStart { id, acceptance })
             }
             Err(error) if error.is_doubtful() => Err(error),
-            Err(error) => {
-                self.steps.not_sent(operation, &new).await?;
-                Err(error)
-            }
+            Err(error) => Err(self.steps.refused(operation, &new, Step::New, error).await),
         }
     }
 

@@ -89,18 +89,7 @@ impl<B: Serialize + Sync> Once<'_, B> {
                 Ok((done, acceptance))
             }
             Err(error) if error.is_doubtful() => Err(error.with_advice(advice)),
-            Err(error) => {
-                let kept = match before {
-                    Step::New => steps.not_sent(operation, request).await,
-                    Step::Done { id } => steps.done(operation, request, id).await,
-                    Step::InDoubt { .. } => Ok(()),
-                };
-                // The refusal says more than that it was not kept.
-                Err(match kept {
-                    Ok(()) => error,
-                    Err(kept) => error.with_advice(&format!("it is kept as begun, because {kept}")),
-                })
-            }
+            Err(error) => Err(steps.refused(operation, request, before, error).await),
         }
     }
 }

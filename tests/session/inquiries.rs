@@ -316,3 +316,27 @@ async fn an_answer_from_before_a_crash_may_still_arrive() {
     let again = user.another_process().answer(id, entry, &answer).await.unwrap();
     assert_eq!((again.acceptance(), user.sent_and_taken()), (Acceptance::Already, (1, 1)));
 }
+
+/// bunq asks again, and the same answer is given again: it is another one, which may be in doubt as the first one could.
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_given_again_may_still_arrive_too() {
+    test_timeout::start();
+    for with_file in [false, true] {
+        let user = User::new(Sandbox::builder().pace(Pace::Manual)).await;
+        let (id, entry) = user.asked(SeedInquiry::new([FUNDS])).await;
+        let (inquiries, answer) =
+            (user.client.inquiries(), if with_file { file(user.upload().await) } else { text(TEXT) });
+        let _reviewing = inquiries.answer(id, entry, &answer).await.unwrap();
+        assert!(user.sandbox.review(entry, Review::AutoRejected));
+        assert_eq!(inquiries.get(id).await.unwrap().entry(entry).unwrap().review(), Some(InquiryReview::AskedAgain));
+        // A refusal leaves it as it was: nothing is in doubt.
+        user.play(Fault::Status(400), false);
+        assert!(!inquiries.answer(id, entry, &answer).await.unwrap_err().is_doubtful());
+        assert_eq!(user.sent_and_taken(), (2, 1));
+
+        user.play(Fault::LateArrival(Duration::from_secs(4)), true);
+        tokio::time::timeout(Duration::from_secs(2), inquiries.answer(id, entry, &answer)).await.unwrap_err();
+        let again = user.another_process().answer(id, entry, &answer).await.unwrap();
+        assert_eq!((again.acceptance(), user.sent_and_taken()), (Acceptance::Already, (1, 1)), "{with_file}");
+    }
+}

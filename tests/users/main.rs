@@ -7,4 +7,5 @@ mod common;
 mod crossed;
 mod custody;
 mod onboarding;
+mod refused;
 mod whole_way;

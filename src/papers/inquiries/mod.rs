@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde::Serialize;
 use serde_json::Value;
 use tokio::time::{Instant, timeout};
 
@@ -152,24 +153,19 @@ impl Inquiries {
             let problem = format_args!("another answer to the entry {entry} is being sent, and that takes too long");
             return Err(Error::new(ErrorKind::Timeout, Sent::No, problem));
         };
-        let key = (inquiry, entry, answer);
-        let step = self.steps.begin(ANSWER, &key).await?;
+        let step = self.steps.begin(ANSWER, &reply.key()).await?;
         if let Step::InDoubt { .. } = step {
             // A clock that can be set does not tell how long ago that was.
             *in_flight = in_flight.and(InFlight::until(Instant::now() + self.config.late_arrival));
         }
         match self.reply(&reply, step, budget, &mut in_flight).await {
             Ok(Taken { before, acceptance, response_id }) => {
-                self.steps.done(ANSWER, &key, entry.get()).await?;
+                self.steps.done(ANSWER, &reply.key(), entry.get()).await?;
                 let waiter = self.waiter(inquiry, Some(Arc::new(before)), acceptance);
                 Ok(waiter.accepted_in(response_id))
             }
-            Err(error) => {
-                if step == Step::New && !error.is_doubtful() {
-                    self.steps.not_sent(ANSWER, &key).await?;
-                }
-                Err(error)
-            }
+            Err(error) if error.is_doubtful() => Err(error),
+            Err(error) => Err(self.steps.refused(ANSWER, &reply.key(), step, error).await),
         }
     }
 
@@ -215,6 +211,10 @@ impl Inquiries {
             return Ok(Taken { before, acceptance: Acceptance::Already, response_id: None });
         }
         check_waits(&inquiry, &before).map_err(|error| error.with_last_seen(Arc::new(inquiry)))?;
+        if let Step::Done { .. } = step {
+            // bunq asks again. Whoever goes on after a crash must not take the answer before for this one.
+            self.steps.begin_again(ANSWER, &reply.key()).await?;
+        }
 
         let api = self.api.until(budget);
         let send = |reuse| {
@@ -274,6 +274,11 @@ impl Inquiries {
 }
 
 impl Reply<'_> {
+    /// What the custody keeps a digest of.
+    fn key(&self) -> impl Serialize {
+        (self.inquiry, self.entry, self.request)
+    }
+
     /// Whether the text of this answer is what bunq shows; `None` if that does not tell.
     fn is_shown_in(&self, entry: &UserInformationInquiryEntry) -> Option<bool> {
         let text = self.request.answer.as_ref()?.as_str();
