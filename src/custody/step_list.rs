@@ -13,6 +13,10 @@ use crate::types::Timestamp;
 /// How many steps the record of a user has at most.
 const MAX_STEPS: usize = 200;
 
+/// The operations whose outcome bunq shows: a repetition looks there first, and needs no step for it.
+const SHOWN_BY_BUNQ: [&Operation; 2] =
+    [&Operation::CREATE_USER_ONBOARDING, &Operation::UPDATE_USER_INFORMATION_INQUIRY_ENTRY];
+
 /// Precedes the request in the hash, so that the digest differs from another program's hash of the same request.
 const DIGEST_DOMAIN: &[u8] = b"bunq-partner step\n";
 
@@ -114,17 +118,19 @@ impl StepList {
         self.0.retain(|step| step.id.is_some() || !step.is(key));
     }
 
-    /// Adds a step. If there are too many, the oldest one goes that is done, of those first that may run twice.
+    /// Adds a step. If there are too many, the oldest goes that is done and that can be forgotten: first one of which bunq shows what
+    /// came, then one that may run twice. What only this record knows stays.
     fn add(&mut self, step: KeptStep) -> Result<(), String> {
         if self.0.len() >= MAX_STEPS {
-            let is_done = |step: &KeptStep| step.id.is_some();
+            let is_shown = |step: &KeptStep| SHOWN_BY_BUNQ.iter().any(|shown| shown.id == step.operation);
             let may_run_twice =
                 |step: &KeptStep| Operation::by_id(&step.operation).is_some_and(|known| known.idempotent);
-            let oldest = self.0.iter().position(|step| is_done(step) && may_run_twice(step));
-            let oldest = oldest.or_else(|| self.0.iter().position(is_done)).ok_or_else(|| {
+            let oldest =
+                |which: &dyn Fn(&KeptStep) -> bool| self.0.iter().position(|step| step.id.is_some() && which(step));
+            let oldest = oldest(&is_shown).or_else(|| oldest(&may_run_twice)).ok_or_else(|| {
                 format!(
-                    "has {MAX_STEPS} requests of which it is not known whether bunq has carried them out, and no more are begun: \
-                     look at bunq what came of them, then take the record out of the custody and reset the user"
+                    "has {MAX_STEPS} requests of which nothing else tells what came, and no more are begun: look at bunq what came of \
+                     them, then take the record out of the custody, keep it elsewhere, and reset the user"
                 )
             })?;
             self.0.remove(oldest);
