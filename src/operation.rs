@@ -41,6 +41,8 @@ pub struct Operation {
     pub query: &'static [&'static str],
     /// The names of the headers that a caller gives, such as the description of a file. The client sets all other headers.
     pub headers: &'static [&'static str],
+    /// The names of the members of its body, and of its headers, that are about a person and do not belong into logs.
+    pub personal: &'static [&'static str],
     /// Whether its request has a body.
     pub has_body: bool,
     /// The content types of its body, if that is bytes, such as a file. The list is empty if the body is JSON or there is none.

@@ -1,11 +1,14 @@
 //! Writes the table of operations, which has the calling rules from the document's `x-bunq-*` members.
 
+use std::collections::BTreeSet;
+
 use proc_macro2::{Literal, TokenStream};
 use quote::quote;
 use serde_json::{Value, json};
 
 use super::bytes;
-use super::document::{Diagnostic, Document, Operation};
+use super::direction::follow_references;
+use super::document::{Diagnostic, Document, Operation, members};
 use super::envelope::{Envelope, ResultShape, bodies, given_parameters, query_parameters};
 use super::names::constant;
 use super::policy::{Auth, Policy, SessionOf};
@@ -78,6 +81,7 @@ fn row(document: &Document, operation: &Operation<'_>) -> Result<TokenStream, Di
     let shape = Envelope::read(document, operation)?.shape;
     let (has_result, returns_bytes) = (!matches!(shape, ResultShape::Nothing), matches!(shape, ResultShape::Bytes));
     let headers = headers::given(document, operation).map(|header| header.name);
+    let personal = personal(document, operation);
     let sent = bytes::are_sent(document, operation).then(|| bytes::content_types(document, operation));
     let content_types = sent.into_iter().flatten().map(|content_type| {
         let first_bytes = content_type.first_bytes.iter().map(|bytes| Literal::byte_string(bytes));
@@ -95,6 +99,7 @@ fn row(document: &Document, operation: &Operation<'_>) -> Result<TokenStream, Di
             ids: &[#(#ids),*],
             query: &[#(#query),*],
             headers: &[#(#headers),*],
+            personal: &[#(#personal),*],
             has_body: #has_body,
             content_types: &[#(#content_types),*],
             has_result: #has_result,
@@ -104,4 +109,21 @@ fn row(document: &Document, operation: &Operation<'_>) -> Result<TokenStream, Di
             rate_limit: RateLimit { calls: #calls, per: ::std::time::Duration::from_secs(#seconds) },
         }
     })
+}
+
+/// The names of what a caller gives that is about a person: members of the body, and headers.
+fn personal<'a>(document: &'a Document, operation: &Operation<'a>) -> BTreeSet<&'a str> {
+    let mut pointers = BTreeSet::new();
+    follow_references(&document.root, &operation.value["requestBody"], &mut pointers);
+    let schemas = pointers.into_iter().filter_map(|pointer| document.root.pointer(&pointer));
+    let properties = schemas.flat_map(|schema| members(&schema["properties"]));
+    let headers = headers::given(document, operation).map(|header| (header.name, &header.parameter["schema"]));
+    properties.chain(headers).filter(|(_, schema)| is_personal(document, schema)).map(|(name, _)| name).collect()
+}
+
+/// Whether a schema, or one that it is made of, says that its value is about a person.
+fn is_personal(document: &Document, schema: &Value) -> bool {
+    let schema = document.resolve(schema);
+    let parts = ["allOf", "anyOf"].into_iter().filter_map(|name| schema[name].as_array()).flatten();
+    schema["x-bunq-personal"] == true || parts.into_iter().any(|part| is_personal(document, part))
 }

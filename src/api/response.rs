@@ -13,7 +13,7 @@ use crate::error::{CallMetadata, Error};
 use crate::operation::{ContentType, Operation};
 use crate::transport::VerifiedResponse;
 use crate::transport::path_user::{SESSION_USER, filled_in};
-use crate::types::redact;
+use crate::types::{REDACTED, redact, redact_members};
 
 /// The verified bytes of a response. It derefs to them.
 ///
@@ -68,6 +68,8 @@ pub struct RequestPreview {
     pub body: Option<Value>,
     /// Type and size of its body, if the body is bytes.
     pub upload: Option<UploadPreview>,
+    #[serde(skip)]
+    personal: &'static [&'static str],
 }
 
 /// A body of bytes that was not sent, in a [`RequestPreview`]: its type and its size, without the bytes.
@@ -96,7 +98,17 @@ impl RequestPreview {
             Some(path) => url.as_str().replacen(url.path(), &path, 1),
             None => url.to_string(),
         };
-        Self { method: operation.method, url, headers, body, upload }
+        Self { method: operation.method, url, headers, body, upload, personal: operation.personal }
+    }
+
+    /// The same request with `"[redacted]"` in place of each value of its headers and its body that the document calls
+    /// [personal](Operation::personal).
+    #[must_use]
+    pub fn without_personal(mut self) -> Self {
+        let headers = self.headers.iter_mut().filter(|(name, _)| self.personal.contains(*name));
+        headers.for_each(|(_, text)| REDACTED.clone_into(text));
+        self.body.iter_mut().for_each(|body| redact_members(body, self.personal));
+        self
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 pub use self::outcome::IdentityOutcome;
 use self::resource::Processed;
-use crate::api::Api;
+use crate::api::{Api, RequestPreview};
 use crate::custody::Steps;
 use crate::error::{Error, ErrorKind, Sent};
 use crate::feed::{Acceptance, Feed, Waiter};
@@ -156,9 +156,7 @@ impl Identity {
         let send = |reuse| {
             let api = api.over(reuse);
             async move {
-                let submitted = RequestedIdentityVerificationSessionStatus::Submitted;
-                let request = UpdateIdentityVerificationSessionRequest::new(submitted);
-                let response = api.update_identity_verification_session(id, &request).await?;
+                let response = api.update_identity_verification_session(id, &submission()).await?;
                 Ok(response.response_id().map(str::to_owned))
             }
         };
@@ -172,6 +170,24 @@ impl Identity {
         let reconcile = Reconcile { policy, budget, poll_interval, late_arrival, in_doubt, in_flight };
         let Reconciled { done: response_id, acceptance, .. } = reconcile.until_known(send, check).await?;
         Ok(self.waiter(id, acceptance).accepted_in(response_id))
+    }
+
+    /// Returns the request with which [`start`](Self::start) starts a session, to be looked at. Nothing is sent.
+    ///
+    /// # Errors
+    ///
+    /// [`Internal`](ErrorKind::Internal) if it cannot be built.
+    pub fn preview_start(&self) -> Result<RequestPreview, Error> {
+        self.api.preview_of(|api| create(api, verification()))
+    }
+
+    /// Returns the request that [`submit`](Self::submit) sends, to be looked at. Nothing is sent.
+    ///
+    /// # Errors
+    ///
+    /// [`Internal`](ErrorKind::Internal) if it cannot be built.
+    pub fn preview_submit(&self, id: IdentityVerificationSessionId) -> Result<RequestPreview, Error> {
+        self.api.preview_of(|api| async move { api.update_identity_verification_session(id, &submission()).await })
     }
 
     /// Waits for the result of a session, without submitting it.
@@ -207,6 +223,10 @@ impl Identity {
 fn verification() -> CreateIdentityVerificationSessionRequest {
     let purpose = RequestedIdentityVerificationPurpose::Verification;
     CreateIdentityVerificationSessionRequest::new(IdentityVerificationProvider::Incode, purpose)
+}
+
+fn submission() -> UpdateIdentityVerificationSessionRequest {
+    UpdateIdentityVerificationSessionRequest::new(RequestedIdentityVerificationSessionStatus::Submitted)
 }
 
 async fn create(

@@ -152,10 +152,7 @@ impl Onboarding {
         if let Some(UserOnboarding { id, .. }) = found {
             return Ok(OnboardingStart { id, acceptance: Acceptance::Already });
         }
-        let (operation, new) = (
-            &Operation::CREATE_USER_ONBOARDING,
-            CreateUserOnboardingRequest::new(RequestedUserOnboardingType::PartnerUser),
-        );
+        let (operation, new) = (&Operation::CREATE_USER_ONBOARDING, new_onboarding());
         match self.steps.begin(operation, &new).await? {
             Step::New => {}
             // Nobody knows when it was sent: clocks can be set. So it gets its whole time.
@@ -270,6 +267,29 @@ impl Onboarding {
         outcome.map(|given| given.done)
     }
 
+    /// Returns the request with which [`start`](Self::start) starts an onboarding, to be looked at. Nothing is sent.
+    ///
+    /// # Errors
+    ///
+    /// [`Internal`](ErrorKind::Internal) if it cannot be built.
+    pub fn preview_start(&self) -> Result<RequestPreview, Error> {
+        self.api.preview_of(|api| async move { api.create_user_onboarding(&new_onboarding()).await })
+    }
+
+    /// Returns the request that [`request`](Self::request) sends, to be looked at. Nothing is sent. `{user_onboarding_id}` in its
+    /// URL stands for the onboarding.
+    ///
+    /// # Errors
+    ///
+    /// [`Internal`](ErrorKind::Internal) if it cannot be built.
+    pub fn preview_request(&self, statuses: &UpdateUserOnboardingRequest) -> Result<RequestPreview, Error> {
+        let any = UserOnboardingId::try_from(1_u64)?;
+        let mut preview = self.api.preview_of(|api| async move { api.update_user_onboarding(any, statuses).await })?;
+        let end = preview.url.trim_end_matches(|c: char| c.is_ascii_digit()).len();
+        preview.url.replace_range(end.., "{user_onboarding_id}");
+        Ok(preview)
+    }
+
     /// Returns the request that [`answer`](Self::answer) sends, to be looked at. Nothing is sent.
     ///
     /// # Errors
@@ -329,6 +349,10 @@ impl Onboarding {
             Err(error) => Err(error.before_sending()),
         }
     }
+}
+
+fn new_onboarding() -> CreateUserOnboardingRequest {
+    CreateUserOnboardingRequest::new(RequestedUserOnboardingType::PartnerUser)
 }
 
 /// What a refusal says is missing; `None`: it has another reason, also beside a list, or its list cannot be read.

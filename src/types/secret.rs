@@ -104,16 +104,21 @@ pub fn exposed<S: Serializer>(secret: &Secret, serializer: S) -> Result<S::Ok, S
 
 /// Redacts all members of `value` that have the name of a secret and are not null, at any depth.
 pub(crate) fn redact(value: &mut Value) {
+    redact_members(value, SECRET_MEMBERS);
+}
+
+/// Redacts all members of `value` that have one of these names and are not null, at any depth.
+pub(crate) fn redact_members(value: &mut Value, names: &[&str]) {
     match value {
         Value::Object(members) => {
             for (name, value) in members {
-                if SECRET_MEMBERS.contains(&name.as_str()) && !value.is_null() {
+                if names.contains(&name.as_str()) && !value.is_null() {
                     *value = REDACTED.into();
                 }
-                redact(value);
+                redact_members(value, names);
             }
         }
-        Value::Array(items) => items.iter_mut().for_each(redact),
+        Value::Array(items) => items.iter_mut().for_each(|item| redact_members(item, names)),
         _ => {}
     }
 }

@@ -163,10 +163,16 @@ async fn a_preview_shows_how_large_a_file_is() {
     });
     assert_eq!(serde_json::to_value(&preview).unwrap(), expected);
     assert!(!format!("{preview:?}").contains("Passport"));
+    let hidden = preview.without_personal();
+    assert_eq!(
+        serde_json::to_value(&hidden.headers).unwrap(),
+        json!({ "X-Bunq-Attachment-Description": "[redacted]" })
+    );
     let closing = json!({ "status": "CANCELLED" });
     let preview = client.api().preview(&Operation::UPDATE_PROVISION, &[("provision_id", "1")], &closing).unwrap();
     let shown = serde_json::to_value(&preview).unwrap();
     assert_eq!((&shown["body"], &shown["headers"], &shown["upload"]), (&closing, &json!({}), &json!(null)));
+    assert_eq!(preview.clone().without_personal(), preview, "nothing of it is about a person");
     assert!(sandbox.call_log().is_empty());
 }
 
