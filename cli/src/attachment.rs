@@ -11,7 +11,7 @@ use super::download;
 use super::exit::Failure;
 use super::invocation::Invocation;
 use super::output::{Field, Record, names};
-use super::provisions::show_previews;
+use super::provisions::show_requests_for_user;
 use super::upload;
 
 /// A file that is ready to be sent: it was read, and its content type found.
@@ -85,7 +85,7 @@ pub(super) async fn put(invocation: &Invocation, options: &PutOptions) -> Result
     let attachments = user.attachments();
     let upload = Upload::read(&attachments, &options.file, options.description.as_ref()).await?;
     if options.dry_run.dry_run {
-        return show_previews(invocation.format(), &[upload.preview(&user)?]);
+        return show_requests_for_user(invocation.format(), vec![upload.preview(&user)?], options.personal);
     }
     let id = upload.send(&attachments).await?;
     Ok(invocation.printer().single(upload.record(id))?)

@@ -22,7 +22,7 @@ use super::invocation::Invocation;
 use super::listing;
 use super::output::{DIM, Field, GREEN, HIDDEN, RED, Record, names};
 use super::progress;
-use super::provisions::show_previews;
+use super::provisions::show_requests_for_user;
 use super::reading;
 use super::records::{self, time, waiting_for};
 use super::standard_input;
@@ -42,7 +42,7 @@ pub(super) async fn list(invocation: &Invocation, options: &InquiryListOptions) 
         let entries: Vec<_> = inquiry.entries().map(Some).collect();
         // In the thinner form it has none.
         let entries = if entries.is_empty() { vec![None] } else { entries };
-        let record = |entry| Record::of(fields(Some(options.id), Some(inquiry), entry, options.show_personal));
+        let record = |entry| Record::of(fields(Some(options.id), Some(inquiry), entry, options.personal.show_personal));
         entries.into_iter().map(record).collect()
     };
     listing::print(invocation, listing.stream().take(limit), records).await
@@ -244,7 +244,7 @@ impl Draft {
             [("user_information_inquiry_id", inquiry.as_str()), ("user_information_inquiry_entry_id", entry.as_str())];
         let operation = &Operation::UPDATE_USER_INFORMATION_INQUIRY_ENTRY;
         previews.push(user.api().preview(operation, &parameters, &body.into())?);
-        show_previews(invocation.format(), &previews)
+        show_requests_for_user(invocation.format(), previews, options.personal)
     }
 }
 

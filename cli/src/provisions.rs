@@ -8,7 +8,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use serde_json::json;
 
-use super::arguments::{CloseOptions, CreateOptions, ListOptions, OutputFormat, WaitOptions};
+use super::arguments::{CloseOptions, CreateOptions, ListOptions, OutputFormat, Personal, WaitOptions};
 use super::batch::Batch;
 use super::exit::{Failure, after_output};
 use super::invocation::Invocation;
@@ -150,6 +150,18 @@ fn report_one(invocation: &Invocation, outcome: ProvisionOutcome) -> Result<(), 
     let record = outcome.record(invocation.shows_secrets());
     let written = if is_shown { invocation.printer().single(record) } else { Ok(()) };
     after_output(outcome.failure.map_or(receipts, |error| Err(error.into())), written)
+}
+
+/// Shows the requests for a user, without what is about a person unless that is asked for.
+pub(super) fn show_requests_for_user(
+    format: OutputFormat,
+    mut previews: Vec<RequestPreview>,
+    Personal { show_personal }: Personal,
+) -> Result<(), Failure> {
+    if !show_personal {
+        previews = previews.into_iter().map(RequestPreview::without_personal).collect();
+    }
+    show_previews(format, &previews)
 }
 
 pub(super) fn show_previews(format: OutputFormat, previews: &[RequestPreview]) -> Result<(), Failure> {

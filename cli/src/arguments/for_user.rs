@@ -9,7 +9,7 @@ use bunq_partner::types::{
 };
 use clap::{Args, Subcommand, ValueHint};
 
-use super::options::{CustodyOptions, DryRun, WaitOptions};
+use super::options::{CustodyOptions, DryRun, Personal, WaitOptions};
 use super::values::{OpenParser, count, own_id, provision_id};
 
 #[derive(Subcommand)]
@@ -56,6 +56,8 @@ pub(crate) struct PutOptions {
     pub(crate) custody: CustodyOptions,
     #[command(flatten)]
     pub(crate) dry_run: DryRun,
+    #[command(flatten)]
+    pub(crate) personal: Personal,
 }
 
 /// How a user comes to the statuses in which it can be served.
@@ -68,13 +70,13 @@ pub(crate) struct OnboardOptions {
     #[arg(long, value_name = "FILE")]
     pub(crate) from: Option<PathBuf>,
     /// Start an identity session; its token in this new file
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["submit_identity", "dry_run"])]
+    #[arg(long, value_name = "FILE", conflicts_with = "submit_identity")]
     pub(crate) identity_token_file: Option<PathBuf>,
     /// Start another session, though one may be there
-    #[arg(long, conflicts_with = "dry_run")]
+    #[arg(long)]
     pub(crate) another: bool,
     /// Tell bunq that the user has done this session
-    #[arg(long, value_name = "SESSION", value_hint = ValueHint::Other, value_parser = own_id::<IdentityVerificationSessionId>, conflicts_with = "dry_run")]
+    #[arg(long, value_name = "SESSION", value_hint = ValueHint::Other, value_parser = own_id::<IdentityVerificationSessionId>)]
     pub(crate) submit_identity: Option<IdentityVerificationSessionId>,
     #[command(flatten)]
     pub(crate) custody: CustodyOptions,
@@ -82,6 +84,8 @@ pub(crate) struct OnboardOptions {
     pub(crate) waiting: WaitOptions,
     #[command(flatten)]
     pub(crate) dry_run: DryRun,
+    #[command(flatten)]
+    pub(crate) personal: Personal,
 }
 
 #[derive(Subcommand)]
@@ -117,9 +121,8 @@ pub(crate) struct InquiryListOptions {
     /// Largest number of inquiries
     #[arg(long, value_name = "COUNT", value_hint = ValueHint::Other, value_parser = count)]
     pub(crate) limit: Option<usize>,
-    /// Show texts that are about a person
-    #[arg(long)]
-    pub(crate) show_personal: bool,
+    #[command(flatten)]
+    pub(crate) personal: Personal,
     #[command(flatten)]
     pub(crate) custody: CustodyOptions,
 }
@@ -147,6 +150,8 @@ pub(crate) struct AnswerOptions {
     pub(crate) waiting: WaitOptions,
     #[command(flatten)]
     pub(crate) dry_run: DryRun,
+    #[command(flatten)]
+    pub(crate) personal: Personal,
 }
 
 /// A file of an answer.

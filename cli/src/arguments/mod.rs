@@ -29,8 +29,8 @@ pub(crate) use self::for_user::{
     AnswerOptions, Attached, AttachmentCommand, InquiriesCommand, InquiryListOptions, OnboardOptions, PutOptions,
 };
 pub(crate) use self::options::{
-    ApiOptions, BulkOptions, CloseOptions, CreateOptions, CustodyOptions, DryRun, ListOptions, Log, ProbeOptions,
-    ReceiptOptions, ReportOptions, SandboxOptions, WaitOptions,
+    ApiOptions, BulkOptions, CloseOptions, CreateOptions, CustodyOptions, DryRun, ListOptions, Log, Personal,
+    ProbeOptions, ReceiptOptions, ReportOptions, SandboxOptions, WaitOptions,
 };
 pub(crate) use self::users::UsersCommand;
 pub(crate) use self::values::{IdArgument, Topic, called_as, date, made_by};

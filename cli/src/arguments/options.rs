@@ -146,6 +146,14 @@ pub(crate) struct DryRun {
     pub(crate) dry_run: bool,
 }
 
+/// What is about a person is hidden unless it is asked for: in results, and in the requests of a dry run.
+#[derive(Args, Clone, Copy)]
+pub(crate) struct Personal {
+    /// Show what is about a person, too
+    #[arg(long)]
+    pub(crate) show_personal: bool,
+}
+
 #[derive(Args)]
 pub(crate) struct ApiOptions {
     /// Operation of the API: see `help operations`

@@ -2,34 +2,32 @@
 
 mod answers;
 mod asking;
+mod identity;
+mod rehearsal;
 mod shown;
 
-use std::io;
-use std::path::Path;
 use std::time::Duration;
 
 use bunq_partner::types::{
-    CreateUserOnboardingRequest, Fulfillment, FulfillmentType, IdentityVerificationSessionId,
-    RequestedUserOnboardingType, RequestedUserStatus, RequestedUserVerificationStatus, UpdateUserOnboardingRequest,
-    UserOnboarding,
+    Fulfillment, FulfillmentType, RequestedUserStatus, RequestedUserVerificationStatus, UpdateUserOnboardingRequest,
+    UserOnboarding, UserOnboardingId,
 };
 use bunq_partner::{
-    Error, ErrorKind, FulfillmentAnswer, IdentityOutcome, OnboardingOutcome, Operation, RequestedStatuses, UserClient,
-    WaitingFor, files,
+    Error, ErrorKind, FulfillmentAnswer, OnboardingOutcome, RequestedStatuses, UserClient, Waiter, WaitingFor,
 };
 use tokio::time::{Instant, sleep};
 
 use self::answers::Answers;
+use self::identity::token_file;
+use self::rehearsal::rehearse;
 use self::shown::{Progress, change, is_requested};
 use super::arguments::{OnboardOptions, OutputFormat};
 use super::columns::View;
 use super::download;
 use super::exit::{Failure, after_output};
-use super::interrupt::blocking;
 use super::invocation::Invocation;
 use super::output::Printer;
 use super::progress;
-use super::provisions::show_previews;
 use super::questions;
 
 /// How long to wait before bunq is asked again, while it checks what it was given.
@@ -74,11 +72,11 @@ pub(super) async fn run(invocation: &Invocation, options: &OnboardOptions) -> Re
         None if questions::is_attended() => Source::Person,
         None => Source::Nobody,
     };
-    if options.dry_run.dry_run {
-        return rehearse(invocation, options, &source);
-    }
     if let Some(path) = &options.identity_token_file {
         download::check_file(path).map_err(|error| token_file(path, &error, Failure::usage))?;
+    }
+    if options.dry_run.dry_run {
+        return rehearse(invocation, options, &source);
     }
     let user = invocation.user(options.id)?;
     let progress = Progress { id: Some(options.id), ..Progress::default() };
@@ -88,27 +86,6 @@ pub(super) async fn run(invocation: &Invocation, options: &OnboardOptions) -> Re
     let written =
         if onboard.progress.seen.is_some() || onboard.progress.identity.is_some() { onboard.write() } else { Ok(()) };
     after_output(outcome, written)
-}
-
-/// Shows the requests with which a file would be answered.
-fn rehearse(invocation: &Invocation, options: &OnboardOptions, source: &Source) -> Result<(), Failure> {
-    let user = invocation.user(options.id)?;
-    let start = serde_json::to_value(CreateUserOnboardingRequest::new(RequestedUserOnboardingType::PartnerUser));
-    let start = start.map_err(|error| Failure::local("the request", &error.into()))?;
-    let mut previews = vec![user.api().preview(&Operation::CREATE_USER_ONBOARDING, &[], &start)?];
-    if let Source::File(answers) = source {
-        for answer in &answers.given {
-            previews.push(user.onboarding().preview_answer(answer)?);
-        }
-        if let Some(document) = &answers.document {
-            previews.push(user.documents().preview_link(document)?);
-        }
-    }
-    show_previews(invocation.format(), &previews)
-}
-
-fn token_file(path: &Path, error: &io::Error, failure: impl Fn(String) -> Failure) -> Failure {
-    failure(format!("--identity-token-file {}: {error}", path.display()))
 }
 
 fn statuses() -> UpdateUserOnboardingRequest {
@@ -124,21 +101,24 @@ impl Onboard<'_> {
         };
         let seen = onboarding.get(id).await?;
         self.progress.seen = Some(seen.clone());
-        let is_over = seen.outcome().is_some();
-        if !is_over {
-            self.prove_identity().await?;
-        } else if self.options.identity_token_file.is_some() || self.options.submit_identity.is_some() {
-            self.invocation.note("the onboarding is over: nothing was done about the identity");
-        }
-        if let Source::File(Answers { document: Some(document), .. }) = &self.source {
-            let hint = "bunq cannot be asked for it: leave identity_document out, or upload the files again and give the new ids";
-            self.user.documents().link(document).await.map_err(|error| doubted(error, hint))?;
-        }
-        if is_over {
+        if seen.outcome().is_some() {
+            if self.has_more_to_give() {
+                self.invocation.note("the onboarding is over: nothing was done about the identity and the document");
+            }
             return self.end(&seen);
         }
-        let waiter =
-            if is_requested(Some(&seen)) { onboarding.wait_until_over(id) } else { self.request(&seen).await? };
+        let taken = match is_requested(Some(&seen)) {
+            true => Some(onboarding.wait_until_over(id)),
+            false => self.request(id).await?,
+        };
+        // As soon as nothing mandatory is missing, bunq lists no more what it would like to know. So the answers come first.
+        let has_answered = taken.is_none() && self.answer().await?;
+        let has_proven = self.prove_identity().await?;
+        let has_linked = self.link_document().await?;
+        let waiter = match taken {
+            Some(waiter) => waiter,
+            None => self.until_taken(id, has_answered || has_proven || has_linked).await?,
+        };
         let seen = match self.options.waiting.wait {
             true => {
                 let seen = progress::wait(waiter.timeout(self.time_left()), change).await;
@@ -150,29 +130,40 @@ impl Onboard<'_> {
         self.end(&seen)
     }
 
-    /// Requests the statuses, and answers what is missing, until bunq takes the request or nothing more can be answered.
-    async fn request(&mut self, seen: &UserOnboarding) -> Result<bunq_partner::Waiter<UserOnboarding>, Failure> {
-        let onboarding = self.user.onboarding();
+    /// Requests the statuses. While something is missing bunq does not take the request, and what is missing is known then.
+    async fn request(&mut self, id: UserOnboardingId) -> Result<Option<Waiter<UserOnboarding>>, Failure> {
+        let requested = self.user.onboarding().request(id, &statuses()).await;
+        match requested.map_err(|error| self.goes_on(error))? {
+            RequestedStatuses::Accepted(waiter) => {
+                self.progress.missing.clear();
+                Ok(Some(waiter))
+            }
+            RequestedStatuses::Missing(missing) => {
+                self.progress.missing = missing;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Requests the statuses again, until bunq takes the request or nothing more can be given.
+    async fn until_taken(
+        &mut self,
+        id: UserOnboardingId,
+        mut has_given: bool,
+    ) -> Result<Waiter<UserOnboarding>, Failure> {
         loop {
-            match onboarding.request(seen.id, &statuses()).await.map_err(|error| self.goes_on(error))? {
-                RequestedStatuses::Accepted(waiter) => {
-                    self.progress.missing.clear();
-                    return Ok(waiter);
+            if !has_given {
+                let is_bunqs_turn = self.progress.turn() == Some(WaitingFor::Bunq);
+                let pause = PAUSE / self.invocation.connection.rehearse;
+                if !(is_bunqs_turn && self.options.waiting.wait) || self.time_left() < pause {
+                    return Err(self.missing());
                 }
-                RequestedStatuses::Missing(missing) => self.progress.missing = missing,
+                sleep(pause).await;
             }
-            if self.answer().await? {
-                continue;
+            if let Some(waiter) = self.request(id).await? {
+                return Ok(waiter);
             }
-            let is_bunqs_turn = self.progress.turn() == Some(WaitingFor::Bunq);
-            if !(is_bunqs_turn && self.options.waiting.wait) {
-                return Err(self.missing());
-            }
-            let pause = PAUSE / self.invocation.connection.rehearse;
-            if self.time_left() < pause {
-                return Err(self.missing());
-            }
-            sleep(pause).await;
+            has_given = self.answer().await?;
         }
     }
 
@@ -182,7 +173,7 @@ impl Onboard<'_> {
         for fulfillment in self.progress.missing.clone() {
             let kind = &fulfillment.type_;
             let is_settled = self.progress.answered.contains(kind) || self.left_out.contains(kind);
-            if is_settled || fulfillment.waiting_for() == WaitingFor::Bunq {
+            if is_settled || matches!(fulfillment.waiting_for(), WaitingFor::Bunq | WaitingFor::Nobody) {
                 continue;
             }
             match self.source.answer(&fulfillment).await? {
@@ -196,66 +187,6 @@ impl Onboard<'_> {
             }
         }
         Ok(has_answered)
-    }
-
-    /// Starts or submits the session in which the user proves who it is, if that is wanted.
-    async fn prove_identity(&mut self) -> Result<(), Failure> {
-        let identity = self.user.identity();
-        if let Some(path) = &self.options.identity_token_file {
-            let hint = "bunq cannot be asked for it: --another starts a session all the same";
-            let mut started = match self.options.another {
-                true => identity.start_another().await,
-                false => identity.start().await,
-            };
-            if let Ok(first) = &started
-                && let Some(IdentityOutcome::NotApproved { .. }) = first.session().outcome()
-            {
-                started = identity.start_another().await;
-            }
-            let mut started = started.map_err(|error| doubted(error, hint))?;
-            self.progress.identity = Some(started.id());
-            let Some(token) = started.take_token() else {
-                self.progress.identity_session = Some(started.session().clone());
-                self.invocation
-                    .note("bunq shows no token of the identity session: it was submitted, or has its result");
-                return Ok(());
-            };
-            let file = path.clone();
-            let written = blocking(move || files::create_whole(&file, token.expose().as_bytes())).await;
-            written.map_err(|error| {
-                token_file(path, &error, |problem| Failure::of_kind(ErrorKind::Internal, problem))
-                    .with_hint("the session is there: run this again with another file")
-            })?;
-            self.progress.identity_session = Some(started.session().clone());
-        }
-        if let Some(id) = self.options.submit_identity {
-            self.submit(id).await?;
-        }
-        Ok(())
-    }
-
-    async fn submit(&mut self, id: IdentityVerificationSessionId) -> Result<(), Failure> {
-        self.progress.identity = Some(id);
-        let waiter = self.user.identity().submit(id).await.map_err(|error| self.goes_on(error))?;
-        if !self.options.waiting.wait {
-            return Ok(());
-        }
-        let shown = |time: &str, session: &bunq_partner::types::IdentityVerificationSession| {
-            format!("{time}  identity session {}  {}", session.id, session.status)
-        };
-        let session = progress::wait(waiter.timeout(self.time_left()), shown).await;
-        let session = session.map_err(|error| self.goes_on(error))?;
-        let outcome = session.outcome();
-        self.progress.identity_session = Some(session);
-        match outcome {
-            Some(IdentityOutcome::NotApproved { result, reasons }) => {
-                let reasons = if reasons.is_empty() { "bunq gives no reason".to_owned() } else { reasons.join(", ") };
-                let problem = format!("bunq does not know who the user is: {result} ({reasons})");
-                let hint = "--identity-token-file FILE starts another session";
-                Err(Failure::of_kind(ErrorKind::Unattainable, problem).with_hint(hint))
-            }
-            _ => Ok(()),
-        }
     }
 
     fn end(&self, seen: &UserOnboarding) -> Result<(), Failure> {
@@ -312,11 +243,4 @@ impl Onboard<'_> {
         }
         Ok(printer.finish()?)
     }
-}
-
-/// The failure of a request that is not sent again while its outcome is not known.
-fn doubted(error: Error, hint: &str) -> Failure {
-    let is_doubtful = error.is_doubtful();
-    let failure = Failure::from(error);
-    if is_doubtful { failure.with_hint(hint) } else { failure }
 }

@@ -23,7 +23,9 @@ async fn a_file_goes_to_bunq_and_comes_back() {
     assert_eq!((err.as_str(), code), ("", 0));
     let shown = &serde_json::from_str::<Value>(&shown).unwrap()[0];
     assert_eq!(shown["upload"], json!({ "content_type": "image/gif", "size": GIF.len() }));
-    assert_eq!(shown["headers"], json!({ "X-Bunq-Attachment-Description": "Passport" }));
+    assert_eq!(shown["headers"], json!({ "X-Bunq-Attachment-Description": "[redacted]" }));
+    let (shown, ..) = ran(again(&session).args(put).args(["--dry-run", "--show-personal"]));
+    assert!(shown.contains("\"X-Bunq-Attachment-Description\": \"Passport\""), "{shown}");
 
     sandbox.take_call_log();
     let (out, err, code) = ran(again(&session).args(put));

@@ -109,7 +109,9 @@ async fn an_answer_with_files_is_sent_once() {
     let answer = format!("inquiries answer USER {entry} {attached} --text @answer.txt");
     user.sent();
 
-    let (shown, err, code) = user.run(&format!("{answer} --dry-run"));
+    let (hidden, _, _) = user.run(&format!("{answer} --dry-run"));
+    assert_eq!((&hidden[1]["body"]["answer"], hidden.to_string().contains(TEXT)), (&json!("[redacted]"), false));
+    let (shown, err, code) = user.run(&format!("{answer} --dry-run --show-personal"));
     assert_eq!((err.as_str(), code), ("", 0));
     let shown = shown.as_array().unwrap();
     assert_eq!((shown.len(), &shown[0]["upload"]), (2, &json!({ "content_type": "image/gif", "size": 6 })));

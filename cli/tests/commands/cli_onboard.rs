@@ -50,9 +50,28 @@ impl User {
         calls.filter(|operation| operation.method != "GET").map(|operation| operation.id).collect()
     }
 
+    /// Uploads a file; returns its id.
+    fn scan(&self) -> String {
+        fs::write(self.folder.path("scan.gif"), "GIF89a").unwrap();
+        let id = self.id.to_string();
+        let put = ["attachment", "put", &id, "scan.gif", "--custody", "users", "-o", "csv", "--no-header", "--columns"];
+        let (scan, err, code) = ran(again(&self.program).args(put).arg("attachment_id"));
+        assert_eq!(code, 0, "{err}");
+        scan.trim().to_owned()
+    }
+
     fn given(&self) -> Value {
         self.sandbox.given(self.id).unwrap()
     }
+}
+
+/// An answer for each member of a file; the document has this attachment.
+fn answers(scan: &str) -> String {
+    format!(
+        r#"{{"address_main": {ADDRESS}, "address_postal": {ADDRESS}, "person": {{"date_of_birth": "1990-01-31"}},
+        "tax_resident": [{{"country": "NL", "tax_number": "123456782"}}], "nationality": ["NL"],
+        "identity_document": {{"document_type": "PASSPORT", "country": "NL", "front": {scan}}}}}"#
+    )
 }
 
 fn slow() -> Profile {
@@ -74,27 +93,15 @@ async fn a_user_is_onboarded_in_several_runs_and_nothing_is_sent_twice() {
     assert!(err.contains("bunq wants to know more of the user: ADDRESS_MAIN, "), "{err}");
     assert_eq!(user.changed(), ["create_user_onboarding", "update_user_onboarding"]);
 
-    let scan = user.folder.path("scan.gif");
-    fs::write(&scan, "GIF89a").unwrap();
-    let id = user.id.to_string();
-    let put = ["attachment", "put", &id, "scan.gif", "--custody", "users", "-o", "csv", "--columns", "attachment_id"];
-    let (scan, _, code) = ran(again(&user.program).args(put).arg("--no-header"));
-    assert_eq!(code, 0);
-    let answers = format!(
-        r#"{{"address_main": {ADDRESS}, "address_postal": {ADDRESS}, "person": {{"date_of_birth": "1990-01-31"}},
-        "tax_resident": [{{"country": "NL", "tax_number": "123456782"}}], "nationality": ["NL"],
-        "identity_document": {{"document_type": "PASSPORT", "country": "NL", "front": {}}}}}"#,
-        scan.trim()
-    );
-    user.folder.file("answers.json", &answers);
+    user.folder.file("answers.json", &answers(&user.scan()));
     user.changed();
     let (record, err, code) = user.onboard("--from answers.json --identity-token-file token");
     let answered = "ADDRESS_MAIN ADDRESS_POSTAL DATE_OF_BIRTH NATIONALITY TAX_RESIDENT";
     assert_eq!((code, &record["answered"]), (24, &json!(answered)), "{err}");
     let changed = user.changed();
     let answers = ["create_address_main", "create_address_postal", "update_user_person", "create_nationality"];
-    let expected = ["create_identity_verification_session", "create_document_identification", "update_user_onboarding"];
-    let expected = [&expected[..], &answers, &["create_tax_resident", "update_user_onboarding"]].concat();
+    let last = ["create_identity_verification_session", "create_document_identification", "update_user_onboarding"];
+    let expected = [&["update_user_onboarding"], &answers[..], &["create_tax_resident"], &last].concat();
     assert_eq!(changed, expected);
     assert_eq!(user.given()["ADDRESS_MAIN"]["address_main"]["city"], "Plantedton");
     let token = fs::read_to_string(user.folder.path("token")).unwrap();
@@ -234,11 +241,67 @@ async fn what_is_wrong_is_refused_before_anything_is_sent() {
     assert!(code == 2 && err.contains(&question), "{err}");
 
     user.folder.file("answers.json", r#"{"nationality": ["NL"]}"#);
-    let mut shown = again(&user.program);
-    let (out, err, code) = ran(shown.args(["onboard", &id, "--from", "answers.json", "--dry-run", "-o", "json"]));
-    assert_eq!((err.as_str(), code), ("", 0));
-    let shown: Vec<Value> = serde_json::from_str(&out).unwrap();
-    let bodies: Vec<_> = shown.iter().map(|request| request["body"].clone()).collect();
-    assert_eq!(bodies, [json!({ "type": "PARTNER_USER" }), json!({ "all_nationality": ["NL"] })]);
+    let (_, err, code) = user.onboard("--from answers.json --dry-run --identity-token-file there");
+    assert!(code == 2 && err.contains("--identity-token-file there: it exists, and is not replaced"), "{err}");
     assert!(user.sandbox.call_log().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_shows_each_request_in_its_order() {
+    test_timeout::start();
+    let mut profile = slow();
+    // As the file has them: bunq's own order is not known before it is asked.
+    let kinds = ["ADDRESS_MAIN", "ADDRESS_POSTAL", "DATE_OF_BIRTH", "TAX_RESIDENT", "NATIONALITY", "EMAIL"];
+    profile.fulfillments = kinds.map(str::to_owned).to_vec();
+    let user = User::new(profile).await;
+    let id = user.id.to_string();
+    let scan = user.scan();
+    user.folder.file("answers.json", &answers(&scan));
+    user.sandbox.take_call_log();
+    let dry = |typed: &str| {
+        let mut shown = again(&user.program);
+        shown.args(["onboard", &id, "--from", "answers.json", "--dry-run", "-o", "json"]);
+        let (out, err, code) = ran(shown.args(typed.split_whitespace()));
+        assert_eq!((err.as_str(), code), ("", 0));
+        (serde_json::from_str::<Vec<Value>>(&out).unwrap(), out)
+    };
+    let (hidden, text) = dry("--identity-token-file token");
+    for personal in ["Planted", "1990", "1234"] {
+        assert!(!text.contains(personal), "{personal}: {text}");
+    }
+    assert_eq!(hidden[2]["body"], json!({ "address_main": "[redacted]" }));
+    let (shown, _) = dry("--identity-token-file token --show-personal");
+    assert_eq!((hidden.len(), shown.len()), (10, 10));
+    assert!(user.sandbox.call_log().is_empty() && !user.folder.path("token").exists());
+
+    let (_, err, code) = user.onboard("--from answers.json --identity-token-file token");
+    assert_eq!(code, 24, "{err}");
+    let requests = |shown: &[Value]| {
+        let path = |url: &str| {
+            let path = url.split_once("/v1/").unwrap().1;
+            let is_known = |segment: &&str| !segment.starts_with('{') && segment.parse::<u64>().is_err();
+            path.split('/').filter(is_known).collect::<Vec<_>>().join("/")
+        };
+        let request = |one: &Value| {
+            (one["method"].as_str().unwrap().to_owned(), path(one["url"].as_str().unwrap()), one["body"].clone())
+        };
+        shown.iter().map(request).collect::<Vec<_>>()
+    };
+    let sent = user.sandbox.take_call_log().into_iter().filter(|call| call.method != "GET").map(|call| {
+        let body: Value = serde_json::from_str(&call.body).unwrap();
+        json!({ "method": call.method, "url": call.path, "body": body })
+    });
+    assert_eq!(requests(&shown), requests(&sent.collect::<Vec<_>>()));
+    let urls: Vec<_> = shown.iter().map(|one| one["url"].as_str().unwrap().rsplit('/').next().unwrap()).collect();
+    assert_eq!((urls[0], urls[1], urls[9]), ("user-onboarding", "{user_onboarding_id}", "{user_onboarding_id}"));
+
+    let (submitted, _) = dry("--submit-identity 8001");
+    let submitted = requests(&submitted).into_iter().find(|(_, path, _)| path.ends_with("verification-session"));
+    assert_eq!(
+        submitted.map(|(method, _, body)| (method, body)),
+        Some(("PUT".into(), json!({ "status": "SUBMITTED" })))
+    );
+    let mut nothing = again(&user.program);
+    let (out, ..) = ran(nothing.args(["onboard", &id, "--dry-run", "-o", "json"]));
+    assert_eq!(serde_json::from_str::<Vec<Value>>(&out).unwrap().len(), 2, "{out}");
 }
