@@ -101,6 +101,10 @@ impl Records {
 }
 
 impl Kept {
+    pub(crate) fn id(&self) -> ProvisionId {
+        self.id
+    }
+
     /// Returns what can be told of the user, also while another process uses the custody.
     pub(crate) async fn entry(&self) -> Result<Option<CustodyEntry>, Error> {
         self.in_time("was not read", self.custody().entry(self.id)).await

@@ -98,7 +98,7 @@ impl StepList {
         Ok(before)
     }
 
-    fn of(&self, key: &StepKey) -> Step {
+    pub(super) fn of(&self, key: &StepKey) -> Step {
         match self.0.iter().find(|step| step.is(key)) {
             None => Step::New,
             Some(step) => step.id.map_or(Step::InDoubt { since: step.at }, |id| Step::Done { id }),

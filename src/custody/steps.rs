@@ -30,6 +30,13 @@ impl Steps {
         kept.update(move |record| record.steps.begin(key, Timestamp::now().into())).await
     }
 
+    /// What is known of a step. Nothing begins.
+    pub(crate) async fn known(&self, operation: &Operation, request: &impl Serialize) -> Result<Step, Error> {
+        let Some(kept) = &self.0 else { return Ok(Step::New) };
+        let key = StepKey::new(operation, request)?;
+        Ok(kept.record().await?.map_or(Step::New, |record| record.steps.of(&key)))
+    }
+
     /// What a step has made, if it is done. Nothing is kept.
     pub(crate) async fn made(&self, operation: &Operation, request: &impl Serialize) -> Result<Option<u64>, Error> {
         let Some(kept) = &self.0 else { return Ok(None) };

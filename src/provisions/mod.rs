@@ -69,8 +69,9 @@ impl Default for ProvisionsConfig {
 /// - [`create`](Self::create): call [`ensure`](Self::ensure) with the same request. It adopts the provision if there is
 ///   one. A request that is dropped right after it was sent may arrive later, so do not call it at once;
 /// - [`close`](Self::close): close the provision again, which does no harm;
-/// - [`reset_token`](Self::reset_token): [wait](Self::wait_until_ready) for the provision if its status is
-///   `TOKEN_RESET_REQUESTED`, or else reset it again;
+/// - [`reset_token`](Self::reset_token): read the provision when the request cannot
+///   [arrive any more](crate::ClientBuilder::late_arrival). [Wait](Self::wait_until_ready) for it if its status is
+///   `TOKEN_RESET_REQUESTED` or its credential is another one, or else reset it again;
 /// - the others change nothing at bunq.
 ///
 /// To keep a verb going whatever becomes of its caller, run it in a task of its own (`tokio::spawn`).
@@ -266,6 +267,11 @@ impl Provisions {
     /// request may still arrive. The request is sent again only if bunq itself has
     /// refused it and no reset is in progress, and never after a doubtful failure, because each reset discards a
     /// credential.
+    ///
+    /// Each call begins anew: it does not know that one before it was sent, whose future was dropped, that has failed in doubt, or that
+    /// a crash has ended. That one may arrive later, and then discards the credential that this one gets. Call this after
+    /// [as long as that may take](crate::ClientBuilder::late_arrival), and only if bunq still shows the old credential.
+    /// [`Users::reset`](crate::Users::reset) does so by itself.
     ///
     /// # Errors
     ///

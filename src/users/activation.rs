@@ -40,7 +40,9 @@ impl Users {
             return Ok(client.clone());
         }
         // What cannot be used is known before anything is sent.
-        kept.record().await?;
+        if self.is_reset_begun(&kept).await? {
+            self.seen_after_reset(&kept).await?;
+        }
         match self.0.room.provisions.wait_until_ready(id).wait().await {
             Ok(seen) => self.take(user, &seen).await?,
             Err(error) => {
@@ -71,8 +73,11 @@ impl Users {
     /// Gets another credential for a user, stores it, and activates it. What was done with the one before ends, its session among
     /// it.
     ///
-    /// It can be called again after a crash or a doubtful failure: a credential that bunq shows, and that nobody has used, is
-    /// activated, and no other is requested.
+    /// It can be called again after a crash, after a doubtful failure, or when its future was dropped: a credential that bunq shows, and
+    /// that nobody has used, is activated, and no other is requested. The custody keeps that a reset is about to be requested. While
+    /// nobody knows what came of it, another is requested only when the first cannot
+    /// [arrive any more](crate::ClientBuilder::late_arrival), and bunq shows the same credential as before: it would discard the new one.
+    /// Of a user who is not in custody nobody knows whether one was begun, so its reset begins with that wait.
     ///
     /// # Errors
     ///
@@ -96,8 +101,7 @@ impl Users {
         let user = client.shared();
         let kept = self.0.room.kept(id)?;
         let _working = user.work.lock().await;
-        kept.record().await?;
-        let seen = self.0.room.provisions.get(id).await?;
+        let seen = self.seen_after_reset(&kept).await?;
         if seen.status.is_over() {
             if seen.status.phase() == Phase::Closed {
                 self.remove_beside(id).await;
@@ -108,7 +112,7 @@ impl Users {
         let ready = match seen.fresh_credential() {
             Some(fresh) if seen.status.phase() != Phase::Reset && !is_over(fresh) => seen,
             _ if seen.status.phase() == Phase::Reset => self.0.room.provisions.wait_until_ready(id).wait().await?,
-            _ => self.0.room.provisions.reset_token(id).await?.wait().await?,
+            _ => self.reset_token(user, &kept).await?,
         };
         self.take(user, &ready).await?;
         self.open(user).await?;
@@ -157,7 +161,7 @@ impl Users {
 }
 
 /// Whether the time of an unused credential is over, whatever bunq calls it.
-fn is_over(fresh: &Credential) -> bool {
+pub(super) fn is_over(fresh: &Credential) -> bool {
     fresh.expiry_time.is_some_and(|expiry| expiry.as_jiff() <= Timestamp::now())
 }
 

@@ -8,6 +8,7 @@ mod activation;
 mod events;
 mod places;
 mod recent;
+mod reset;
 mod room;
 mod user_client;
 
