@@ -7,15 +7,15 @@ use std::error::Error;
 use std::time::Duration;
 
 use bunq_partner::types::{
-    Address, CountryCode, CreateDocumentIdentificationRequest, Fulfillment, FulfillmentType, InquiryEntryType,
-    InquiryStatus, RequestedUserStatus, RequestedUserVerificationStatus, TaxResident, TaxResidentStatus,
+    Address, CountryCode, CreateDocumentIdentificationRequest, Fulfillment, FulfillmentType, InquiryStatus,
+    RequestedUserStatus, RequestedUserVerificationStatus, TaxResident, TaxResidentStatus,
     UpdateUserInformationInquiryEntryRequest, UpdateUserOnboardingRequest, UpdateUserPersonRequest,
 };
 use bunq_partner::{
     Client, FileCustody, FulfillmentAnswer, IdentityOutcome, NewAttachment, NewProvision, OnboardingOutcome,
     RequestedStatuses, UserClient, Uuid, WaitingFor,
 };
-use bunq_partner_sandbox::{Profile, Sandbox, SeedInquiry};
+use bunq_partner_sandbox::{Profile, Sandbox};
 use futures_util::TryStreamExt as _;
 use tokio::time::sleep;
 
@@ -141,7 +141,7 @@ async fn link_document(user: &UserClient, data: &UserData) -> Outcome {
     Ok(())
 }
 
-/// Answers all that bunq asks now, and waits until bunq has looked at it.
+/// Answers all that bunq asks now, and waits until bunq has looked at it. bunq asks when it likes: this bank does when the user is verified.
 async fn answer_inquiries(user: &UserClient, data: &UserData) -> Outcome {
     let inquiries = user.inquiries();
     let open = [InquiryStatus::ExpectingReplyFromUser, InquiryStatus::ExpectingReplyFromBunq];
@@ -196,9 +196,6 @@ async fn main() -> Outcome {
     private.create(&folder)?;
     let client = sandbox.client().custody(FileCustody::new(&folder)).build()?;
     let data = UserData::of_nobody(Uuid::new_v4())?;
-    // bunq asks when it likes: this bank does as soon as the user is there.
-    let id = client.provisions().create(data.new_user()?).await?.id();
-    sandbox.inquire(id, SeedInquiry::new([InquiryEntryType::UserPersonSourceOfIncome]));
     serve(&client, &data, Duration::from_millis(100)).await?;
     std::fs::remove_dir_all(folder)?;
     Ok(())

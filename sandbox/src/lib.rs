@@ -165,7 +165,8 @@ const LATE_ARRIVAL: Duration = Duration::from_millis(200);
 /// - a second onboarding is another one. Until a user has given everything that is mandatory, its statuses are refused with 400 and the
 ///   list of what is missing, and once they are taken, with 490. A date of birth, nationalities and tax residences are missing until bunq
 ///   has checked them; nationalities and tax residences become mandatory after 90 days. Each check takes five seconds
-///   (`fulfillments`, `onboarding_check` and `onboarding_result` of the [`Profile`]);
+///   (`fulfillments`, `onboarding_check` and `onboarding_result` of the [`Profile`]). When the user has been checked, an inquiry opens by
+///   itself (`inquiry_after_onboarding`);
 /// - a listing refuses unknown and repeated parameters.
 #[derive(Clone)]
 pub struct Sandbox {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bunq_partner::LimitScope;
+use bunq_partner::types::InquiryEntryType;
 use bunq_partner::wire::SignatureForm;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -71,6 +72,9 @@ pub struct Profile {
     pub onboarding_check: Duration,
     /// The status that onboardings end with, such as `VERIFIED` or `DENIED`.
     pub onboarding_result: String,
+    /// What each user is asked in an inquiry that opens by itself when the onboarding is over, such as `USER_PERSON_SOURCE_OF_INCOME`. If
+    /// it is nothing, none opens.
+    pub inquiry_after_onboarding: Vec<InquiryEntryType>,
     /// The status of the refusal of an `X-Bunq-Client-Request-Id` that was used before; `None`: it is accepted.
     pub repeated_request_id: Option<u16>,
     /// The status of the refusal of a wrong API key.
@@ -118,6 +122,7 @@ impl Default for Profile {
             fulfillments: FULFILLMENTS.map(str::to_owned).to_vec(),
             onboarding_check: Duration::from_secs(5),
             onboarding_result: "VERIFIED".to_owned(),
+            inquiry_after_onboarding: vec![InquiryEntryType::UserPersonSourceOfIncome],
             repeated_request_id: Some(400),
             wrong_key: 400,
             wrong_method: 405,

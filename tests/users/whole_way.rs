@@ -10,13 +10,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bunq_partner::types::InquiryEntryType;
 use bunq_partner::wire::SigningKey;
 use bunq_partner::{
     BoxFuture, Client, ContextLock, Custody, CustodyEntry, CustodyFilter, Environment, Error, FileCustody, FileStore,
     Operation, ProvisionId, Secret, UserInstallation, Uuid,
 };
-use bunq_partner_sandbox::{CallLogEntry, Fault, Injection, Sandbox, SeedInquiry};
+use bunq_partner_sandbox::{CallLogEntry, Fault, Injection, Sandbox};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
@@ -156,7 +155,6 @@ impl Bank {
         std::os::unix::fs::DirBuilderExt::mode(&mut users, 0o700);
         users.create(folder.path("users")).unwrap();
         let (bank, killed) = (sandbox.clone(), Arc::clone(&process));
-        let mut has_asked = false;
         sandbox.before_signing(move |call: &CallLogEntry, _| {
             if call.fault.is_some() {
                 let mut process = killed.lock().unwrap();
@@ -166,10 +164,6 @@ impl Bank {
             }
             // What takes time at bunq is done soon.
             bank.advance_clock(Duration::from_secs(3));
-            if call.operation == Some(&Operation::CREATE_USER_ONBOARDING) && !std::mem::replace(&mut has_asked, true) {
-                let inquiry = SeedInquiry::new([InquiryEntryType::UserPersonSourceOfIncome]);
-                bank.inquire(bank.provision_ids()[0], inquiry).unwrap();
-            }
         });
         Self { sandbox, installation, folder, external_uuid, process, doubts: 0 }
     }

@@ -12,7 +12,7 @@ use super::paging::{self, Window};
 use super::plant::Plant;
 use super::{Answer, Handler, RoutedCall};
 use crate::bank::Bank;
-use crate::clock::in_bunqs_form;
+use crate::clock::{after, in_bunqs_form};
 use crate::input;
 use crate::objects::inquiry::{Entry, Inquiry, SeedInquiry};
 use crate::objects::table::Stored;
@@ -178,8 +178,27 @@ impl Plant for SeedInquiry {
         if let Some(problem) = self.problem() {
             return Err(problem);
         }
-        bank.open_inquiry(user, self.clone(), now);
+        bank.open_inquiry(user, self.clone(), now, now);
         Ok(())
+    }
+}
+
+impl Bank {
+    /// Asks a user by itself, when bunq has checked what it was given for the onboarding.
+    pub(super) fn ask_after_onboarding(&mut self, user: u64, now: Timestamp) {
+        let profile = &self.settings.profile;
+        let (kinds, opens) = (profile.inquiry_after_onboarding.clone(), after(now, profile.onboarding_check));
+        if !kinds.is_empty() {
+            self.open_inquiry(user, SeedInquiry::new(kinds), now, opens);
+        }
+    }
+
+    /// `from`: when it opens, if it says nothing else.
+    fn open_inquiry(&mut self, user: u64, inquiry: SeedInquiry, now: Timestamp, from: Timestamp) -> u64 {
+        let provision = self.provisions.of_user(user);
+        let person = provision.map(|provision| provision.user(now, &mut self.numbers).person);
+        let inquiry = inquiry.open(person.unwrap_or(user), from, || self.numbers.next());
+        self.objects.inquiries.add(user, inquiry, now, &mut self.numbers)
     }
 }
 
@@ -192,14 +211,7 @@ impl Bank {
         }
         let now = self.clock.now();
         let user = self.provisions.get(provision, now, &mut self.numbers)?.user(now, &mut self.numbers);
-        Some(self.open_inquiry(user.api_key, inquiry, now))
-    }
-
-    fn open_inquiry(&mut self, user: u64, inquiry: SeedInquiry, now: Timestamp) -> u64 {
-        let provision = self.provisions.of_user(user);
-        let person = provision.map(|provision| provision.user(now, &mut self.numbers).person);
-        let inquiry = inquiry.open(person.unwrap_or(user), now, || self.numbers.next());
-        self.objects.inquiries.add(user, inquiry, now, &mut self.numbers)
+        Some(self.open_inquiry(user.api_key, inquiry, now, now))
     }
 
     /// Reviews the answer to an entry; returns whether there is one that waits for it.

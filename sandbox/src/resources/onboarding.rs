@@ -76,6 +76,7 @@ fn update(bank: &mut Bank, request: &RoutedCall<'_>, user: u64) -> Result<RawRes
         return Err(Refusal::bad_request("More is needed before the user can be verified.").with_additional(missing));
     }
     bank.objects.onboardings.change(user, id, request.now)?.taken = Some(request.now);
+    bank.ask_after_onboarding(user, request.now);
     Ok(RawResponse::id(id))
 }
 

@@ -49,6 +49,33 @@ async fn shown(caller: &Caller, onboarding: u64) -> Vec<Value> {
     ["action_required", "status", "waiting_type", "user_status_desired"].map(|name| onboarding[name].clone()).into()
 }
 
+/// bunq asks by itself, and later: nothing shows the inquiry while the user is checked.
+#[tokio::test]
+async fn an_inquiry_comes_when_the_onboarding_is_over() {
+    test_timeout::start();
+    for is_asked in [true, false] {
+        let mut profile = slow();
+        profile.fulfillments = Vec::new();
+        if !is_asked {
+            profile.inquiry_after_onboarding = Vec::new();
+        }
+        let (sandbox, _, _, caller) = start(profile).await;
+        let onboarding = caller.change(Method::POST, "/user-onboarding", START).await;
+        let inquiries = async || caller.read("/user-information-inquiry", "UserInformationInquiry").await;
+        assert_eq!(inquiries().await, Vec::<Value>::new());
+        caller.change(Method::PUT, &format!("/user-onboarding/{onboarding}"), STATUSES).await;
+        assert_eq!(inquiries().await, Vec::<Value>::new());
+        sandbox.advance_clock(CHECK);
+        assert_eq!(shown(&caller, onboarding).await[1], "VERIFIED");
+        let asked: Vec<_> = inquiries().await.iter().map(|inquiry| inquiry["all_entry"][0].clone()).collect();
+        let kinds: Vec<_> = asked.iter().map(|entry| entry["UserInformationInquiryEntry"]["type"].clone()).collect();
+        assert_eq!(kinds, ["USER_PERSON_SOURCE_OF_INCOME"][..usize::from(is_asked)]);
+        // It is asked once.
+        assert_eq!(caller.call(Method::PUT, &format!("/user-onboarding/{onboarding}"), STATUSES).await.0, 490);
+        assert_eq!(inquiries().await.len(), usize::from(is_asked));
+    }
+}
+
 #[tokio::test]
 async fn what_is_missing_is_listed_until_it_is_given_and_checked() {
     test_timeout::start();
