@@ -59,6 +59,8 @@ pub struct Profile {
     /// The status of the refusal of an identity verification session while the user has one that is submitted and has no result; `None`:
     /// there can be several.
     pub second_identity_session: Option<u16>,
+    /// The status of the refusal of the submission of a session that was submitted before; `None`: it is looked at again from the start.
+    pub second_submission: Option<u16>,
     /// What the identity verification sessions of a user end with, in their order, such as `REJECTED`. The last one holds for all that
     /// follow, and every result but `APPROVED` has a reason. If there is none, it is `APPROVED`.
     pub identity_results: Vec<String>,
@@ -70,6 +72,9 @@ pub struct Profile {
     /// How long bunq checks what a user has given, and then the user, and how long a user takes; in whole seconds as JSON.
     #[serde(serialize_with = "whole_seconds", deserialize_with = "from_seconds")]
     pub onboarding_check: Duration,
+    /// The status of the refusal of statuses for an onboarding for which bunq has taken some before; `None`: the user is checked again from
+    /// the start.
+    pub second_statuses: Option<u16>,
     /// The status that onboardings end with, such as `VERIFIED` or `DENIED`.
     pub onboarding_result: String,
     /// What each user is asked in an inquiry that opens by itself when the onboarding is over, such as `USER_PERSON_SOURCE_OF_INCOME`. If
@@ -117,10 +122,12 @@ impl Default for Profile {
             duplicate: Some(400),
             second_oauth_client: Some(400),
             second_identity_session: Some(400),
+            second_submission: Some(400),
             identity_results: vec!["REJECTED".to_owned(), APPROVED.to_owned()],
             identity_check: Duration::from_secs(5),
             fulfillments: FULFILLMENTS.map(str::to_owned).to_vec(),
             onboarding_check: Duration::from_secs(5),
+            second_statuses: Some(490),
             onboarding_result: "VERIFIED".to_owned(),
             inquiry_after_onboarding: vec![InquiryEntryType::UserPersonSourceOfIncome],
             repeated_request_id: Some(400),
@@ -162,6 +169,8 @@ impl Profile {
             self.duplicate,
             self.second_oauth_client,
             self.second_identity_session,
+            self.second_submission,
+            self.second_statuses,
             self.repeated_request_id,
             self.unsigned_session,
         ];

@@ -5,7 +5,11 @@ mod resource;
 #[cfg(test)]
 pub(crate) mod tests;
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::sync::Mutex;
+use tokio::time::timeout;
 
 pub use self::outcome::IdentityOutcome;
 use self::resource::Processed;
@@ -14,7 +18,7 @@ use crate::custody::Steps;
 use crate::error::{Error, ErrorKind, Sent};
 use crate::feed::{Acceptance, Feed, Waiter};
 use crate::operation::Operation;
-use crate::reconcile::{InDoubt, InFlight, Once, Reconcile, Reconciled, VerbConfig};
+use crate::reconcile::{Looked, Once, Reconciled, VerbConfig};
 use crate::types::{
     CreateIdentityVerificationSessionRequest, IdentityVerificationProvider, IdentityVerificationSession,
     IdentityVerificationSessionId, IdentityVerificationSessionStatus as Status, RequestedIdentityVerificationPurpose,
@@ -49,7 +53,11 @@ pub struct Identity {
     config: VerbConfig,
     steps: Steps,
     feed: Feed<IdentityVerificationSession>,
+    submitting: Submitting,
 }
+
+/// Held by the call that submits a session of a user. Clones share it.
+pub(crate) type Submitting = Arc<Mutex<()>>;
 
 /// A session that was started, or adopted.
 #[derive(Debug, Clone)]
@@ -83,10 +91,10 @@ impl StartedIdentity {
 }
 
 impl Identity {
-    pub(crate) fn new(api: Api, config: VerbConfig, steps: Steps) -> Self {
+    pub(crate) fn new(api: Api, config: VerbConfig, steps: Steps, submitting: Submitting) -> Self {
         // Nothing nudges it.
         let feed = Feed::new(api.clone(), 1.0);
-        Self { api, config, steps, feed }
+        Self { api, config, steps, feed, submitting }
     }
 
     /// Sets the longest time of each operation, in place of [`ClientBuilder::operation_timeout`].
@@ -139,36 +147,41 @@ impl Identity {
 
     /// Tells bunq that the user is done with the SDK, and returns the waiter for the result.
     ///
-    /// If the request fails, the session is read. It is submitted again only if it still is `CREATED`, and, after a doubtful failure,
-    /// when the first request cannot [arrive any more](crate::ClientBuilder::late_arrival).
+    /// The session is read first, and after a failure. It is submitted only if it is `CREATED`; if it was submitted before, the result is
+    /// the waiter, which says so ([`Already`](Acceptance::Already)). The custody keeps that the request is about to be sent: after a failure
+    /// in doubt, also over a crash, it is sent again only when the first one cannot [arrive any more](crate::ClientBuilder::late_arrival).
     ///
     /// # Errors
     ///
-    /// [`Unattainable`](ErrorKind::Unattainable) if bunq refuses it and shows a status that this version does not know. If the error
+    /// [`Unattainable`](ErrorKind::Unattainable) if bunq shows a status that this version does not know. If the error
     /// [is doubtful](Error::is_doubtful), the outcome is unknown; to call this again does no harm.
     pub async fn submit(
         &self,
         id: IdentityVerificationSessionId,
     ) -> Result<Waiter<IdentityVerificationSession>, Error> {
-        let operation = &Operation::UPDATE_IDENTITY_VERIFICATION_SESSION;
-        let (budget, mut in_flight) = (self.api.budget(), InFlight::NONE);
-        let api = self.api.until(budget);
-        let send = |reuse| {
-            let api = api.over(reuse);
-            async move {
-                let response = api.update_identity_verification_session(id, &submission()).await?;
-                Ok(response.response_id().map(str::to_owned))
-            }
+        let budget = self.api.budget();
+        let _alone = timeout(budget.left(), self.submitting.lock()).await.map_err(|_| {
+            let problem = "another call submits a session of this user, and takes longer than this one may";
+            Error::new(ErrorKind::Timeout, Sent::No, problem)
+        })?;
+        let send = |api: Api| async move {
+            let response = api.update_identity_verification_session(id, &submission()).await?;
+            Ok(response.response_id().map(str::to_owned))
         };
-        let check = || async {
-            let read = self.api.until(self.api.check_by(budget));
-            is_submitted(&self.feed.over(read).read(id).await?).map(|is_submitted| is_submitted.then_some(None))
+        let look = |api: Api| async move {
+            is_submitted(&self.feed.over(api).read(id).await?).map(|is_submitted| is_submitted.then_some(None))
         };
-        let VerbConfig { poll_interval, late_arrival } = self.config;
-        let (policy, in_doubt) = (self.api.transport().policy(operation), InDoubt::RepeatAfterLateArrival);
-        let in_flight = &mut in_flight;
-        let reconcile = Reconcile { policy, budget, poll_interval, late_arrival, in_doubt, in_flight };
-        let Reconciled { done: response_id, acceptance, .. } = reconcile.until_known(send, check).await?;
+        let looked = Looked {
+            api: &self.api,
+            steps: &self.steps,
+            config: self.config,
+            budget,
+            operation: &Operation::UPDATE_IDENTITY_VERIFICATION_SESSION,
+            request: &id,
+            id: id.get(),
+            looks_first: true,
+        };
+        let Reconciled { done: response_id, acceptance, .. } = looked.send(send, look, |_| true).await?;
         Ok(self.waiter(id, acceptance).accepted_in(response_id))
     }
 
@@ -214,7 +227,7 @@ impl Identity {
         acceptance: Acceptance,
     ) -> Result<StartedIdentity, Error> {
         let read = self.api.get_identity_verification_session(id).await;
-        let mut session = read.map_err(|error| error.with_last_seen(std::sync::Arc::new(id)))?.into_inner();
+        let mut session = read.map_err(|error| error.with_last_seen(Arc::new(id)))?.into_inner();
         let token = session.token.take();
         Ok(StartedIdentity { session, token, acceptance })
     }

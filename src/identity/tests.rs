@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bunq_partner_sandbox::{Fault, Injection, Sandbox, SandboxBuilder};
+use bunq_partner_sandbox::{Fault, Injection, Profile, Sandbox, SandboxBuilder};
 use futures_util::TryStreamExt as _;
 use futures_util::future::join_all;
 use tokio::time::timeout;
@@ -258,6 +258,7 @@ async fn a_submission_is_repeated_only_while_the_session_is_created() {
     for acceptance in [Acceptance::Accepted, Acceptance::Already] {
         assert_eq!(user.identity().submit(id).await.unwrap().acceptance(), acceptance);
     }
+    assert_eq!(user.calls(SUBMIT), 1);
     let error = user.identity().submit(7_u64.try_into().unwrap()).await.unwrap_err();
     assert!(error.kind() == ErrorKind::NotFound && !error.is_doubtful(), "{error}");
     // A status of tomorrow.
@@ -269,6 +270,59 @@ async fn a_submission_is_repeated_only_while_the_session_is_created() {
     let error = user.identity().submit(id).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unattainable, "{error}");
     assert!(error.to_string().contains(&format!("session {id} is EXPIRED")), "{error}");
+}
+
+/// A bank that looks at each submission from the start.
+#[tokio::test(start_paused = true)]
+async fn a_session_is_submitted_once_over_a_crash() {
+    test_timeout::start();
+    let late = Fault::LateArrival(Duration::from_secs(9));
+    for (fault, carried_out, acceptance, sent) in [
+        (late, true, Acceptance::Found, 1),
+        (Fault::Late(Duration::from_secs(3600)), true, Acceptance::Found, 1),
+        (Fault::Late(Duration::from_secs(3600)), false, Acceptance::Accepted, 2),
+    ] {
+        let mut profile = Profile::default();
+        profile.second_submission = None;
+        let user = User::new(Sandbox::builder().profile(profile)).await;
+        let id = user.identity().start().await.unwrap().id();
+        user.play(fault, carried_out, SUBMIT);
+        // The process ends a second later.
+        assert!(timeout(Duration::from_secs(1), user.identity().submit(id)).await.is_err());
+        // The next one submits it too, with many tasks at once.
+        let identity = user.identity();
+        let submitted = join_all((0..20).map(|_| identity.submit(id))).await;
+        assert!(submitted.iter().all(Result::is_ok), "{fault}");
+        assert_eq!(submitted[0].as_ref().unwrap().acceptance(), acceptance, "{fault}");
+        // And the one after that.
+        assert_eq!(user.identity().submit(id).await.unwrap().acceptance(), Acceptance::Already);
+        identity.wait_until_processed(id).await.unwrap();
+        assert_eq!(user.identity().submit(id).await.unwrap().acceptance(), Acceptance::Already);
+        assert_eq!((user.calls(SUBMIT), user.carried_out(SUBMIT)), (sent, 1), "{fault}");
+    }
+}
+
+/// It was submitted by somebody who has another custody, and bunq shows that.
+#[tokio::test(start_paused = true)]
+async fn what_bunq_shows_as_submitted_is_not_submitted() {
+    test_timeout::start();
+    let user = User::new(Sandbox::builder()).await;
+    let id = user.identity().start().await.unwrap().id();
+    let submitted = RequestedIdentityVerificationSessionStatus::Submitted;
+    let request = UpdateIdentityVerificationSessionRequest::new(submitted);
+    user.restarted().api().update_identity_verification_session(id, &request).await.unwrap();
+    assert_eq!(user.identity().submit(id).await.unwrap().acceptance(), Acceptance::Already);
+    // What cannot be read is not submitted, and leaves no doubt.
+    let other = user.identity().start_another().await;
+    assert!(other.is_err(), "the first one runs");
+    user.identity().wait_until_processed(id).await.unwrap();
+    let other = user.identity().start_another().await.unwrap().id();
+    user.play(Fault::Status(400), false, &Operation::GET_IDENTITY_VERIFICATION_SESSION);
+    let error = user.identity().submit(other).await.unwrap_err();
+    assert!(error.kind() == ErrorKind::Rejected && !error.is_doubtful(), "{error}");
+    assert_eq!(user.calls(SUBMIT), 1);
+    let submitting = timeout(Duration::from_secs(1), user.identity().submit(other)).await;
+    assert_eq!(submitting.unwrap().unwrap().acceptance(), Acceptance::Accepted);
 }
 
 #[tokio::test(start_paused = true)]

@@ -22,7 +22,7 @@ use crate::error::{Error, ErrorKind, Sent};
 use crate::feed::{Acceptance, Feed, Waiter};
 use crate::onboarding::resource::OnboardingCondition;
 use crate::operation::Operation;
-use crate::reconcile::{InDoubt, InFlight, Reconcile, Reconciled, Requests, VerbConfig};
+use crate::reconcile::{InDoubt, InFlight, Looked, Reconcile, Reconciled, Requests, VerbConfig};
 use crate::transport::call_budget::CallBudget;
 use crate::types::{
     ActionRequired, CreateAddressMainRequest, CreateAddressPostalRequest, CreateNationalityRequest,
@@ -70,7 +70,8 @@ pub struct Onboarding {
     in_doubt: InDoubtOnboarding,
 }
 
-/// The requests to start and to answer of one user that may still arrive. It is held by the call that starts or answers. Clones share it.
+/// The requests to start and to answer of one user that may still arrive. It is held by the call that starts, asks or answers. Clones
+/// share it.
 pub(crate) type InDoubtOnboarding = Arc<Mutex<InFlight>>;
 
 /// The onboarding that [`Onboarding::start`] returns.
@@ -203,7 +204,11 @@ impl Onboarding {
     /// Only a refusal of bunq's own in which each message has a list that can be read, and that is not empty, is a list of what is missing;
     /// kinds that this version does not know are on it. Every other refusal is an error, also one that has another message beside the
     /// list. If the request fails, it reads the onboarding before it sends the request again or fails: if the statuses were asked for and
-    /// it is not the user's turn, bunq has taken them.
+    /// it is not the user's turn, bunq has taken them. After a failure in doubt it does so when the request cannot
+    /// [arrive any more](crate::ClientBuilder::late_arrival).
+    ///
+    /// The custody keeps that the request is about to be sent, and that bunq has taken it: a later call, also after a crash, begins with
+    /// that look, and sends nothing if bunq has taken the same statuses.
     ///
     /// # Errors
     ///
@@ -214,23 +219,30 @@ impl Onboarding {
         statuses: &UpdateUserOnboardingRequest,
     ) -> Result<RequestedStatuses, Error> {
         let budget = self.api.budget();
-        let api = self.api.until(budget);
-        let send = |reuse| {
-            let api = api.over(reuse);
-            async move {
-                match api.update_user_onboarding(id, statuses).await {
-                    Ok(response) => Ok(Answered::Taken { response_id: response.response_id().map(str::to_owned) }),
-                    Err(refusal) => missing(&refusal).map(Answered::Missing).ok_or(refusal),
-                }
+        let _alone = self.lock(budget).await?;
+        let send = |api: Api| async move {
+            match api.update_user_onboarding(id, statuses).await {
+                Ok(response) => Ok(Answered::Taken { response_id: response.response_id().map(str::to_owned) }),
+                Err(refusal) => missing(&refusal).map(Answered::Missing).ok_or(refusal),
             }
         };
-        let check = || async {
-            let seen = self.feed.over(self.api.until(self.api.check_by(budget))).read(id).await?;
+        let look = |api: Api| async move {
+            let seen = self.feed.over(api).read(id).await?;
             Ok(has_taken(&seen, statuses).then_some(Answered::Taken { response_id: None }))
         };
-        let mut in_flight = InFlight::NONE;
-        let reconcile = self.reconcile(&Operation::UPDATE_USER_ONBOARDING, budget, InDoubt::Repeat, &mut in_flight);
-        let Reconciled { done, acceptance, .. } = reconcile.until_known(send, check).await?;
+        let looked = Looked {
+            api: &self.api,
+            steps: &self.steps,
+            config: self.config,
+            budget,
+            operation: &Operation::UPDATE_USER_ONBOARDING,
+            request: &(id, statuses),
+            id: id.get(),
+            // What the onboarding shows may be of a request that bunq has refused.
+            looks_first: false,
+        };
+        let has_changed = |answered: &Answered| matches!(answered, Answered::Taken { .. });
+        let Reconciled { done, acceptance, .. } = looked.send(send, look, has_changed).await?;
         Ok(match done {
             Answered::Missing(missing) => RequestedStatuses::Missing(missing),
             Answered::Taken { response_id } => {
@@ -325,8 +337,7 @@ impl Onboarding {
 
     async fn lock(&self, budget: CallBudget) -> Result<MutexGuard<'_, InFlight>, Error> {
         timeout(budget.left(), self.in_doubt.lock()).await.map_err(|_| {
-            let problem =
-                "another call starts or answers the onboarding of this user, and takes longer than this one may";
+            let problem = "another call works at the onboarding of this user, and takes longer than this one may";
             Error::new(ErrorKind::Timeout, Sent::No, problem)
         })
     }

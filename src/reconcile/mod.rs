@@ -3,6 +3,7 @@
 //! It knows nothing of what is requested. The caller says how to send, and how to check whether it is done.
 
 mod in_flight;
+mod looked;
 mod once;
 
 use std::ops::ControlFlow;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until};
 
 pub(crate) use self::in_flight::{InFlight, Requests};
+pub(crate) use self::looked::Looked;
 pub(crate) use self::once::Once;
 use crate::error::{Error, ErrorKind, Sent};
 use crate::feed::Acceptance;

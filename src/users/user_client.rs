@@ -11,7 +11,7 @@ use super::room::Room;
 use crate::api::Api;
 use crate::custody::{Steps, UserRecord};
 use crate::error::{Error, ErrorKind, Remedy, Sent};
-use crate::identity::Identity;
+use crate::identity::{Identity, Submitting};
 use crate::onboarding::{InDoubtOnboarding, Onboarding};
 use crate::papers::{Attachments, Documents, InDoubtAnswers, Inquiries};
 use crate::reconcile::VerbConfig;
@@ -43,6 +43,7 @@ pub(super) struct UserShared {
     onboarding: InDoubtOnboarding,
     answers: InDoubtAnswers,
     recent: Weak<RecentUsers<Self>>,
+    submitting: Submitting,
 }
 
 impl UserClient {
@@ -74,7 +75,7 @@ impl UserClient {
     /// Returns what proves who the user is.
     pub fn identity(&self) -> Identity {
         let (config, steps) = self.0.verbs();
-        Identity::new(self.api(), config, steps)
+        Identity::new(self.api(), config, steps, self.0.submitting.clone())
     }
 
     /// Returns the files of the user.
@@ -152,8 +153,8 @@ struct KnownSession {
 impl UserShared {
     pub(super) fn new(room: Arc<Room>, id: ProvisionId, recent: Weak<RecentUsers<Self>>) -> Self {
         let transport = Arc::new(room.api.transport().for_user(id));
-        let (session, work, onboarding, answers) = Default::default();
-        Self { room, id, transport, session, work, onboarding, answers, recent }
+        let (session, work, onboarding, answers, submitting) = Default::default();
+        Self { room, id, transport, session, work, onboarding, answers, submitting, recent }
     }
 
     /// The times of the checks of its verbs, and what they have done that bunq cannot be asked about. Without a custody, no call is made.

@@ -373,6 +373,45 @@ async fn a_request_in_doubt_is_looked_up() {
     assert_eq!(kinds(&user.missing(id).await), ["ADDRESS_MAIN"]);
 }
 
+/// A bank that takes the statuses each time, and checks the user from the start.
+#[tokio::test(start_paused = true)]
+async fn the_statuses_are_asked_for_once_over_a_crash() {
+    test_timeout::start();
+    let update = &Operation::UPDATE_USER_ONBOARDING;
+    let hangs = Fault::Late(Duration::from_secs(3600));
+    for (injection, sent) in [
+        (Injection::new(Fault::LateArrival(Duration::from_secs(9))), 1),
+        (Injection::new(hangs).carried_out(true), 1),
+        (Injection::new(hangs).carried_out(false), 2),
+    ] {
+        let mut profile = Profile::default();
+        (profile.fulfillments, profile.second_statuses) = (vec!["ADDRESS_MAIN".to_owned()], None);
+        let user = User::with(profile).await;
+        let id = user.onboarding().start().await.unwrap().id;
+        // While something is missing, each request is sent.
+        for _ in 0..2 {
+            assert_eq!(kinds(&user.missing(id).await), ["ADDRESS_MAIN"]);
+        }
+        assert_eq!(user.calls(update), 2);
+        user.onboarding().answer(&of_kind("ADDRESS_MAIN"), &address("A")).await.unwrap();
+        user.sandbox.advance_clock(CHECK);
+        user.plays(injection.clone(), update);
+        // The process ends a second later.
+        assert!(timeout(Duration::from_secs(1), user.onboarding().request(id, &statuses())).await.is_err());
+        let again = user.after_a_crash();
+        for acceptance in [if sent == 1 { Acceptance::Found } else { Acceptance::Accepted }, Acceptance::Already] {
+            let RequestedStatuses::Accepted(waiter) = again.request(id, &statuses()).await.unwrap() else {
+                panic!("{injection:?}: nothing is missing")
+            };
+            assert_eq!(waiter.acceptance(), acceptance, "{injection:?}");
+        }
+        user.sandbox.advance_clock(CHECK);
+        again.wait_until_over(id).await.unwrap();
+        let _waiter = user.after_a_crash().request(id, &statuses()).await.unwrap();
+        assert_eq!(user.calls(update), sent, "{injection:?}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_answer_in_doubt_undoes_none_that_follows() {
     test_timeout::start();

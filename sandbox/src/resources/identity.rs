@@ -59,8 +59,8 @@ fn submit_session(bank: &mut Bank, request: &RoutedCall<'_>, user: u64) -> Resul
     let [id] = request.route.ids();
     let _: UpdateIdentityVerificationSessionRequest = input::body(&request.call.body)?;
     let session = bank.objects.identity_sessions.get(user, id)?;
-    if session.content.processed.is_some() {
-        return Err(Refusal::bad_request(format!("The identity verification session {id} has been submitted.")));
+    if let (Some(_), Some(status)) = (session.content.processed, bank.settings.profile.second_submission) {
+        return Err(Refusal::new(status, format!("The identity verification session {id} has been submitted.")));
     }
     let processed = after(request.now, bank.settings.profile.identity_check);
     bank.objects.identity_sessions.change(user, id, request.now)?.processed = Some(processed);

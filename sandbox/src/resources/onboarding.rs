@@ -66,8 +66,9 @@ fn get(bank: &mut Bank, request: &RoutedCall<'_>, user: u64) -> Result<RawRespon
 fn update(bank: &mut Bank, request: &RoutedCall<'_>, user: u64) -> Result<RawResponse, Refusal> {
     let [id] = request.route.ids();
     let _: UpdateUserOnboardingRequest = input::body(&request.call.body)?;
-    if bank.objects.onboardings.get(user, id)?.content.taken.is_some() {
-        return Err(Refusal::new(490, format!("The statuses of the onboarding {id} were asked for before.")));
+    let taken = bank.objects.onboardings.get(user, id)?.content.taken;
+    if let (Some(_), Some(status)) = (taken, bank.settings.profile.second_statuses) {
+        return Err(Refusal::new(status, format!("The statuses of the onboarding {id} were asked for before.")));
     }
     let missing = missing(bank, user, request.now)?;
     if missing.iter().any(|one| one.mandatory.is_none_or(|mandatory| mandatory <= request.now)) {

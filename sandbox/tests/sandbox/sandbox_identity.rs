@@ -55,6 +55,25 @@ fn is_refused(result: Result<impl Sized, Error>, status: u16, says: &str) {
     assert!(error.status() == Some(status) && told, "{error}");
 }
 
+/// bunq does not say what a second submission does.
+#[tokio::test(start_paused = true)]
+async fn a_second_submission_may_begin_again() {
+    test_timeout::start();
+    let mut profile = Profile::default();
+    profile.second_submission = None;
+    let sandbox = Sandbox::builder().profile(profile).start().await.unwrap();
+    let client = user(&sandbox).await;
+    let id = start(&client).await.unwrap();
+    for _ in 0..2 {
+        submit(&client, id).await.unwrap();
+        for (after, status) in [(0, "SUBMITTED"), (5, "PROCESSED")] {
+            advance(Duration::from_secs(after)).await;
+            let seen = client.api().get_identity_verification_session(id).await.unwrap();
+            assert_eq!(seen.status.as_str(), status);
+        }
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_first_session_is_rejected_and_each_result_is_late() {
     test_timeout::start();

@@ -136,6 +136,23 @@ async fn what_is_missing_is_listed_until_it_is_given_and_checked() {
     assert_eq!(shown(&caller, onboarding).await, [json!("NONE"), json!("VERIFIED"), Value::Null, json!("ACTIVE")]);
 }
 
+/// bunq does not say what a second request does.
+#[tokio::test]
+async fn a_second_request_for_the_statuses_may_begin_again() {
+    test_timeout::start();
+    let mut profile = slow();
+    (profile.fulfillments, profile.second_statuses) = (Vec::new(), None);
+    let (sandbox, _, _, caller) = start(profile).await;
+    let onboarding = caller.change(Method::POST, "/user-onboarding", START).await;
+    let path = format!("/user-onboarding/{onboarding}");
+    for _ in 0..2 {
+        assert_eq!(caller.change(Method::PUT, &path, STATUSES).await, onboarding);
+        assert_eq!(shown(&caller, onboarding).await[2], "AUTOMATED");
+        sandbox.advance_clock(CHECK);
+        assert_eq!(shown(&caller, onboarding).await[1], "VERIFIED");
+    }
+}
+
 #[tokio::test]
 async fn what_is_due_later_becomes_mandatory() {
     test_timeout::start();
