@@ -207,10 +207,8 @@ impl BankCommand {
             Self::Onboard(options) => {
                 let effect = Effect::Changes {
                     what: format!("Onboard the user of provision {}", options.id),
-                    goes_on: Some(format!(
-                        "what was answered is at bunq: `bunq-partner onboard {}` goes on",
-                        options.id
-                    )),
+                    // It says itself what bunq has.
+                    goes_on: None,
                 };
                 let (dry_run, results) = (Some(options.dry_run), Results::Records(onboarding::columns()));
                 let custody = CustodyUse::of(&options.custody, options.dry_run);

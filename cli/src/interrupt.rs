@@ -87,6 +87,9 @@ impl Signals {
     }
 }
 
+/// How long the responses to requests on the wire are waited for after an interruption.
+pub(super) const LAST_RESPONSES: Duration = Duration::from_secs(5);
+
 /// How long a signal may be unheard. Then the program is blocked, as by a pager that does not read what it writes.
 const UNHEARD: Duration = Duration::from_secs(5);
 

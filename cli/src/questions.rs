@@ -6,6 +6,7 @@ use bunq_partner::Secret;
 
 use super::exit::Failure;
 use super::interrupt::{blocking, until_interrupted};
+use super::screen;
 
 /// Whether there is a person to ask.
 pub(super) fn is_attended() -> bool {
@@ -19,7 +20,7 @@ pub(super) async fn line(prompt: String) -> Result<Option<String>, Failure> {
         let mut line = String::new();
         io::stdin().read_line(&mut line).map(|length| (length > 0).then_some(line))
     });
-    let line = until_interrupted(None, async { Ok(line.await) }).await?;
+    let line = until_interrupted(None, async { Ok(line.await) }).await.inspect_err(|_| screen::say("\n"))?;
     line.map_err(|error| Failure::local("the question cannot be asked", &error))
 }
 
@@ -29,7 +30,7 @@ pub(super) async fn hidden(prompt: String, what: &str) -> Result<Secret, Failure
     #[cfg(unix)]
     let terminal = rustix::termios::tcgetattr(io::stdin());
     let ask = || rpassword::prompt_password(prompt).map(|text| Secret::new(text.trim()));
-    let text = until_interrupted(None, async { Ok(blocking(ask).await) }).await;
+    let text = until_interrupted(None, async { Ok(blocking(ask).await) }).await.inspect_err(|_| screen::say("\n"));
     #[cfg(unix)]
     if let Ok(terminal) = terminal {
         // If it is gone, nobody types there.

@@ -10,7 +10,8 @@ use super::super::exit::Failure;
 use super::super::interrupt::blocking;
 use super::super::progress;
 use super::answers::Answers;
-use super::{Onboard, Source};
+use super::giving::Given;
+use super::run::{Onboard, Source};
 
 impl Onboard<'_> {
     /// Starts or submits the session in which the user proves who it is, if that is wanted. Returns whether bunq was told that the user
@@ -19,16 +20,19 @@ impl Onboard<'_> {
         let identity = self.user.identity();
         if let Some(path) = &self.options.identity_token_file {
             let hint = "bunq cannot be asked for it: --another starts a session all the same";
-            let mut started = match self.options.another {
-                true => identity.start_another().await,
-                false => identity.start().await,
+            let is_another_wanted = self.options.another;
+            let start = async {
+                let started = match is_another_wanted {
+                    true => return identity.start_another().await,
+                    false => identity.start().await?,
+                };
+                match started.session().outcome() {
+                    Some(IdentityOutcome::NotApproved { .. }) => identity.start_another().await,
+                    _ => Ok(started),
+                }
             };
-            if let Ok(first) = &started
-                && let Some(IdentityOutcome::NotApproved { .. }) = first.session().outcome()
-            {
-                started = identity.start_another().await;
-            }
-            let mut started = started.map_err(|error| doubted(error, hint))?;
+            let mut started =
+                self.giving.give(Given::IdentitySession, start).await?.map_err(|error| doubted(error, hint))?;
             self.progress.identity = Some(started.id());
             let Some(token) = started.take_token() else {
                 self.progress.identity_session = Some(started.session().clone());
@@ -51,11 +55,13 @@ impl Onboard<'_> {
     }
 
     /// Gives bunq the document of the file; returns whether it had none before.
-    pub(super) async fn link_document(&self) -> Result<bool, Failure> {
+    pub(super) async fn link_document(&mut self) -> Result<bool, Failure> {
         let Source::File(Answers { document: Some(document), .. }) = &self.source else { return Ok(false) };
         let hint =
             "bunq cannot be asked for it: leave identity_document out, or upload the files again and give the new ids";
-        let linked = self.user.documents().link(document).await.map_err(|error| doubted(error, hint))?;
+        let (document, documents) = (document.clone(), self.user.documents());
+        let linked = self.giving.give(Given::Document, documents.link(&document)).await?;
+        let linked = linked.map_err(|error| doubted(error, hint))?;
         Ok(linked.acceptance != Acceptance::Already)
     }
 
@@ -67,7 +73,9 @@ impl Onboard<'_> {
 
     async fn submit(&mut self, id: IdentityVerificationSessionId) -> Result<(), Failure> {
         self.progress.identity = Some(id);
-        let waiter = self.user.identity().submit(id).await.map_err(|error| self.goes_on(error))?;
+        let identity = self.user.identity();
+        let submitted = self.giving.give(Given::Submission, identity.submit(id)).await?;
+        let waiter = submitted.map_err(|error| self.goes_on(error))?;
         if !self.options.waiting.wait {
             return Ok(());
         }
@@ -91,7 +99,11 @@ impl Onboard<'_> {
 }
 
 pub(super) fn token_file(path: &Path, error: &io::Error, failure: impl Fn(String) -> Failure) -> Failure {
-    failure(format!("--identity-token-file {}: {error}", path.display()))
+    let failure = failure(format!("--identity-token-file {}: {error}", path.display()));
+    match error.kind() {
+        io::ErrorKind::AlreadyExists => failure.with_hint("if it has the token of the session, leave out the option"),
+        _ => failure,
+    }
 }
 
 /// The failure of a request that is not sent again while its outcome is not known.

@@ -2,29 +2,29 @@
 
 mod answers;
 mod asking;
+mod giving;
 mod identity;
 mod rehearsal;
+mod run;
 mod shown;
 
 use std::time::Duration;
 
-use bunq_partner::types::{
-    Fulfillment, FulfillmentType, RequestedUserStatus, RequestedUserVerificationStatus, UpdateUserOnboardingRequest,
-    UserOnboarding, UserOnboardingId,
-};
-use bunq_partner::{
-    Error, ErrorKind, FulfillmentAnswer, OnboardingOutcome, RequestedStatuses, UserClient, Waiter, WaitingFor,
-};
+use bunq_partner::types::{UserOnboarding, UserOnboardingId};
+use bunq_partner::{ErrorKind, FulfillmentAnswer, OnboardingOutcome, RequestedStatuses, Waiter, WaitingFor};
 use tokio::time::{Instant, sleep};
 
 use self::answers::Answers;
+use self::giving::{Given, Giving};
 use self::identity::token_file;
 use self::rehearsal::rehearse;
+use self::run::{GOES_ON, Onboard, Source, statuses};
 use self::shown::{Progress, change, is_requested};
 use super::arguments::{OnboardOptions, OutputFormat};
 use super::columns::View;
 use super::download;
 use super::exit::{Failure, after_output};
+use super::interrupt::until_interrupted;
 use super::invocation::Invocation;
 use super::output::Printer;
 use super::progress;
@@ -32,35 +32,6 @@ use super::questions;
 
 /// How long to wait before bunq is asked again, while it checks what it was given.
 const PAUSE: Duration = Duration::from_secs(5);
-
-/// Where answers come from.
-enum Source {
-    File(Answers),
-    Person,
-    Nobody,
-}
-
-impl Source {
-    async fn answer(&mut self, fulfillment: &Fulfillment) -> Result<Option<FulfillmentAnswer>, Failure> {
-        match self {
-            Self::File(answers) => Ok(answers.take(&fulfillment.type_)),
-            Self::Person => asking::ask(fulfillment).await,
-            Self::Nobody => Ok(None),
-        }
-    }
-}
-
-/// The onboarding of one user, and what has come of it.
-struct Onboard<'a> {
-    invocation: &'a Invocation,
-    options: &'a OnboardOptions,
-    user: UserClient,
-    source: Source,
-    progress: Progress,
-    /// What has no answer is not asked for again.
-    left_out: Vec<FulfillmentType>,
-    deadline: Instant,
-}
 
 pub(super) fn columns() -> Vec<&'static str> {
     Progress::columns()
@@ -81,15 +52,16 @@ pub(super) async fn run(invocation: &Invocation, options: &OnboardOptions) -> Re
     let user = invocation.user(options.id)?;
     let progress = Progress { id: Some(options.id), ..Progress::default() };
     let (left_out, deadline) = (Vec::new(), Instant::now() + options.waiting.timeout);
-    let mut onboard = Onboard { invocation, options, user, source, progress, left_out, deadline };
-    let outcome = onboard.bring().await;
+    let giving = Giving::new(invocation);
+    let mut onboard = Onboard { invocation, options, user, source, progress, giving, left_out, deadline };
+    let outcome = until_interrupted(None, onboard.bring()).await;
+    let outcome = outcome.map_err(|failure| match failure.is_interruption() {
+        true => Failure::interrupted(Some(format!("{}; {GOES_ON}", onboard.giving.outcome()))),
+        false => failure,
+    });
     let written =
         if onboard.progress.seen.is_some() || onboard.progress.identity.is_some() { onboard.write() } else { Ok(()) };
     after_output(outcome, written)
-}
-
-fn statuses() -> UpdateUserOnboardingRequest {
-    UpdateUserOnboardingRequest::new(RequestedUserStatus::Active, RequestedUserVerificationStatus::Verified)
 }
 
 impl Onboard<'_> {
@@ -97,7 +69,10 @@ impl Onboard<'_> {
         let onboarding = self.user.onboarding();
         let id = match onboarding.find().await? {
             Some(seen) => seen.id,
-            None => onboarding.start().await.map_err(|error| self.goes_on(error))?.id,
+            None => {
+                let started = self.giving.give(Given::Onboarding, onboarding.start()).await?;
+                started.map_err(|error| self.goes_on(error))?.id
+            }
         };
         let seen = onboarding.get(id).await?;
         self.progress.seen = Some(seen.clone());
@@ -132,13 +107,17 @@ impl Onboard<'_> {
 
     /// Requests the statuses. While something is missing bunq does not take the request, and what is missing is known then.
     async fn request(&mut self, id: UserOnboardingId) -> Result<Option<Waiter<UserOnboarding>>, Failure> {
-        let requested = self.user.onboarding().request(id, &statuses()).await;
+        let onboarding = self.user.onboarding();
+        let requested = self.giving.give(Given::Statuses, onboarding.request(id, &statuses())).await?;
         match requested.map_err(|error| self.goes_on(error))? {
             RequestedStatuses::Accepted(waiter) => {
+                self.progress.is_asked = true;
                 self.progress.missing.clear();
                 Ok(Some(waiter))
             }
             RequestedStatuses::Missing(missing) => {
+                self.giving.refused();
+                self.progress.is_asked = true;
                 self.progress.missing = missing;
                 Ok(None)
             }
@@ -158,6 +137,7 @@ impl Onboard<'_> {
                 if !(is_bunqs_turn && self.options.waiting.wait) || self.time_left() < pause {
                     return Err(self.missing());
                 }
+                self.giving.go_on()?;
                 sleep(pause).await;
             }
             if let Some(waiter) = self.request(id).await? {
@@ -176,9 +156,12 @@ impl Onboard<'_> {
             if is_settled || matches!(fulfillment.waiting_for(), WaitingFor::Bunq | WaitingFor::Nobody) {
                 continue;
             }
+            self.giving.go_on()?;
             match self.source.answer(&fulfillment).await? {
                 Some(answer) => {
-                    let answered = self.user.onboarding().answer(&fulfillment, &answer).await;
+                    let onboarding = self.user.onboarding();
+                    let call = onboarding.answer(&fulfillment, &answer);
+                    let answered = self.giving.give(Given::Answer(kind.clone()), call).await?;
                     answered.map_err(|error| self.goes_on(error))?;
                     self.progress.answered.push(kind.clone());
                     has_answered = true;
@@ -199,10 +182,6 @@ impl Onboard<'_> {
         }
     }
 
-    fn time_left(&self) -> Duration {
-        self.deadline.saturating_duration_since(Instant::now())
-    }
-
     /// The failure of a user of whom something is missing.
     fn missing(&self) -> Failure {
         let kinds: Vec<_> = self.progress.missing.iter().map(|one| one.type_.as_str()).collect();
@@ -214,23 +193,20 @@ impl Onboard<'_> {
         }
     }
 
-    /// The failure of a call that may be made again, by the same command.
-    fn goes_on(&self, error: Error) -> Failure {
-        let passes = error.is_doubtful() || error.kind() == ErrorKind::WaitTimeout;
-        let failure = Failure::from(error);
-        match passes {
-            true => failure.with_hint(format!("`bunq-partner onboard {}` looks, and goes on", self.options.id)),
-            false => failure,
-        }
+    /// The members of the file that bunq does not ask for.
+    fn unasked(&self) -> Vec<&'static str> {
+        let Source::File(Answers { given, .. }) = &self.source else { return Vec::new() };
+        let is_known = self.progress.is_asked || is_requested(self.progress.seen.as_ref());
+        let kinds = given.iter().map(FulfillmentAnswer::kind).filter(|_| is_known);
+        let unasked = kinds.filter(|kind| self.progress.missing.iter().all(|one| one.type_ != *kind));
+        unasked.filter_map(|kind| answers::member(&kind)).collect()
     }
 
     fn write(&self) -> Result<(), Failure> {
         self.invocation.printer().single(self.progress.record())?;
-        if let Source::File(Answers { given, .. }) = &self.source
-            && !given.is_empty()
-        {
-            let members: Vec<_> = given.iter().filter_map(|answer| answers::member(&answer.kind())).collect();
-            self.invocation.note(&format!("bunq does not ask for {}: not sent", members.join(", ")));
+        let unasked = self.unasked();
+        if !unasked.is_empty() {
+            self.invocation.note(&format!("bunq does not ask for {}: not sent", unasked.join(", ")));
         }
         if self.invocation.format() != OutputFormat::Table || self.progress.missing.is_empty() {
             return Ok(());

@@ -5,7 +5,7 @@ use super::super::exit::Failure;
 use super::super::invocation::Invocation;
 use super::super::provisions::show_requests_for_user;
 use super::answers::Answers;
-use super::{Source, statuses};
+use super::run::{Source, statuses};
 
 /// Shows the requests in the order in which they are sent.
 pub(super) fn rehearse(invocation: &Invocation, options: &OnboardOptions, source: &Source) -> Result<(), Failure> {

@@ -18,6 +18,8 @@ pub(super) struct Progress {
     pub(super) seen: Option<UserOnboarding>,
     /// What bunq said was missing when the statuses were requested last.
     pub(super) missing: Vec<Fulfillment>,
+    /// Whether it is known what is missing.
+    pub(super) is_asked: bool,
     /// What was answered in this run.
     pub(super) answered: Vec<FulfillmentType>,
     pub(super) identity: Option<IdentityVerificationSessionId>,
@@ -113,7 +115,8 @@ impl Progress {
             Some(Some(OnboardingOutcome::Reached)) => (Some("reached"), GREEN),
             Some(Some(_)) => (Some("denied"), RED),
             Some(None) if self.missing.is_empty() && is_requested(self.seen.as_ref()) => (Some("requested"), YELLOW),
-            Some(None) => (Some("missing"), YELLOW),
+            Some(None) if self.is_asked => (Some("missing"), YELLOW),
+            Some(None) => (None, DIM),
         };
         Field::new("onboarding_state", 0, state).styled(Some(style))
     }

@@ -22,9 +22,6 @@ use super::super::provisions::show_previews;
 use super::super::screen;
 use super::records::{interruption, outcome};
 
-/// How long the responses to requests on the wire are waited for after an interruption.
-const LAST_RESPONSES: Duration = Duration::from_secs(5);
-
 /// How often the bar moves.
 const TICK: Duration = Duration::from_millis(200);
 
@@ -66,7 +63,7 @@ async fn activate_all(invocation: &Invocation, ids: &[ProvisionId]) -> Result<()
     let (mut outcomes, mut events) = (pin!(all), pin!(users.events()));
     let mut end = pin!(async {
         invocation.connection.shutdown.begun().await;
-        sleep(LAST_RESPONSES).await;
+        sleep(interrupt::LAST_RESPONSES).await;
     });
     let mut batch = Batch::new(invocation);
     let (mut left, mut delayed): (HashSet<_>, _) = (ids.iter().copied().collect(), HashSet::new());

@@ -17,15 +17,15 @@ const HOUR: Duration = Duration::from_secs(3600);
 const ADDRESS: &str = r#"{"street": "Planted Street", "house_number": "1a", "postal_code": "1000 AA", "city": "Plantedton", "country": "NL"}"#;
 
 /// A bank with a user in custody, and a program with sessions of both.
-struct User {
-    folder: Folder,
-    sandbox: Sandbox,
-    id: ProvisionId,
-    program: Command,
+pub(super) struct User {
+    pub(super) folder: Folder,
+    pub(super) sandbox: Sandbox,
+    pub(super) id: ProvisionId,
+    pub(super) program: Command,
 }
 
 impl User {
-    async fn new(profile: Profile) -> Self {
+    pub(super) async fn new(profile: Profile) -> Self {
         let (sandbox, folder) = (Sandbox::builder().profile(profile).start().await.unwrap(), Folder::new());
         let id = sandbox.populate(1)[0];
         let program = program_with_user(&folder, &sandbox, id).await;
@@ -34,7 +34,7 @@ impl User {
     }
 
     /// Runs `onboard` with these options as JSON; returns its record, what it has said beside it, and its exit code.
-    fn onboard(&self, typed: &str) -> (Value, String, i32) {
+    pub(super) fn onboard(&self, typed: &str) -> (Value, String, i32) {
         let id = self.id.to_string();
         let mut command = again(&self.program);
         command.args(["onboard", &id, "--custody", "users", "--output", "json"]);
@@ -44,8 +44,17 @@ impl User {
         (record, err, code)
     }
 
+    /// Starts `onboard` with these options at a terminal.
+    pub(super) fn at_terminal(&self, more: &[&str]) -> Terminal {
+        let path = |name| self.folder.path(name).display().to_string();
+        let (id, users, context) = (self.id.to_string(), path("users"), path("context.json"));
+        let typed = ["onboard", &id, "--custody", &users, "--context", &context, "--base-url", self.sandbox.base_url()];
+        let key = self.sandbox.api_key();
+        Terminal::start(200, &[&typed[..], more].concat(), &[("BUNQ_API_KEY", key.expose())])
+    }
+
     /// The operations that change something, and were called since this was asked.
-    fn changed(&self) -> Vec<&'static str> {
+    pub(super) fn changed(&self) -> Vec<&'static str> {
         let calls = self.sandbox.take_call_log().into_iter().filter_map(|call| call.operation);
         calls.filter(|operation| operation.method != "GET").map(|operation| operation.id).collect()
     }
@@ -74,7 +83,7 @@ fn answers(scan: &str) -> String {
     )
 }
 
-fn slow() -> Profile {
+pub(super) fn slow() -> Profile {
     let mut profile = Profile::default();
     (profile.onboarding_check, profile.identity_check) = (HOUR, Duration::ZERO);
     profile
@@ -170,10 +179,7 @@ async fn a_person_is_asked_and_each_answer_is_checked() {
     let kinds = ["ADDRESS_MAIN", "ADDRESS_POSTAL", "DATE_OF_BIRTH", "EMAIL", "NATIONALITY", "TAX_RESIDENT"];
     profile.fulfillments = kinds.map(str::to_owned).to_vec();
     let user = User::new(profile).await;
-    let context = user.folder.path("context.json").display().to_string();
-    let (users, id) = (user.folder.path("users").display().to_string(), user.id.to_string());
-    let typed = ["onboard", &id, "--custody", &users, "--context", &context, "--base-url", user.sandbox.base_url()];
-    let mut terminal = Terminal::start(200, &typed, &[("BUNQ_API_KEY", user.sandbox.api_key().expose())]);
+    let mut terminal = user.at_terminal(&[]);
     for (question, typed) in [
         ("We need ADDRESS_MAIN of the user. (- leaves it out)\r\n  street: ", "Example Street\n"),
         ("house number: ", "1a\n"),
@@ -234,6 +240,7 @@ async fn what_is_wrong_is_refused_before_anything_is_sent() {
     }
     let (_, err, code) = user.onboard("--identity-token-file there");
     assert!(code == 2 && err.contains("--identity-token-file there: it exists, and is not replaced"), "{err}");
+    assert!(err.contains("if it has the token of the session, leave out the option"), "{err}");
     let (mut asked, id) = (program(&user.folder), user.id.to_string());
     asked.args(["onboard", &id, "--custody", "users", "--env", "production"]).env("BUNQ_API_KEY", "key");
     let (_, err, code) = ran(&mut asked);

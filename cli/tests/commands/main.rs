@@ -32,6 +32,8 @@ mod cli_mounts;
 mod cli_oauth;
 #[cfg(unix)]
 mod cli_onboard;
+#[cfg(unix)]
+mod cli_onboard_interrupted;
 mod cli_operations;
 mod cli_options;
 mod cli_output;
