@@ -99,7 +99,7 @@ impl ClientBuilder {
         if base_url.is_some() && environment == Environment::Production {
             return Err(Error::invalid_input(
                 BASE_URL_VARIABLE,
-                "a variable does not decide where a production key is sent: unset it, or give the base URL to `Client::builder`",
+                "a variable does not decide where a production key is sent: unset it, or give the base URL to the builder",
             ));
         }
         // A trailing line end is not part of the key.
@@ -399,7 +399,7 @@ impl ClientBuilder {
     /// [`HttpConfig`] contains something that cannot be used;
     /// [`ErrorKind::Internal`](crate::ErrorKind::Internal) if TLS cannot be set up on this machine.
     pub fn build(self) -> Result<Client, Error> {
-        let missing = || Error::invalid_input("api_key", "it is missing: call `api_key` on the builder");
+        let missing = || Error::invalid_input("api_key", "it is missing: give one to the builder");
         let api_key = self.api_key.ok_or_else(missing)?;
         api_key::check(&api_key, self.environment)?;
         let plain_http = self.config.plain_http.as_deref();
@@ -505,7 +505,7 @@ mod tests {
         assert!(refusal(&[("BUNQ_API_KEY", "1")]).starts_with("api_key: it is a key of the production environment"));
         assert_eq!(
             refusal(&[("BUNQ_API_KEY", "1"), ("BUNQ_ENV", "production"), ("BUNQ_BASE_URL", "https://example.com/v1")]),
-            "BUNQ_BASE_URL: a variable does not decide where a production key is sent: unset it, or give the base URL to `Client::builder`"
+            "BUNQ_BASE_URL: a variable does not decide where a production key is sent: unset it, or give the base URL to the builder"
         );
         assert_eq!(
             refusal(&[("BUNQ_API_KEY", "sandbox_1"), ("BUNQ_BASE_URL", "http://example.com/v1")]),

@@ -276,8 +276,40 @@ fn hint(error: &Error) -> Option<String> {
 /// What replaces a credential.
 const RESET: &str = "`bunq-partner users reset ID` gets another, and activates it";
 
+/// What a user of the program does where the library says what a program can do; `None` if nothing here does it.
+fn hint_of_remedy(remedy: Remedy) -> Option<&'static str> {
+    Some(match remedy {
+        Remedy::Reinstall => {
+            "`bunq-partner doctor` finds out what is wrong; `bunq-partner session reinstall` makes another installation, in a network that you trust"
+        }
+        Remedy::ResetToken => RESET,
+        Remedy::ResetTokenOrSetInstallation => {
+            "`bunq-partner users reset ID` gets another credential; if no user is taken, the member user_installation of the profile is \
+             \"own\" or \"partner\": set the other one"
+        }
+        Remedy::RaiseAttemptTimeout => "try again over a faster connection, or with a smaller file",
+        Remedy::SetCustody => "give --custody FOLDER, or set `custody` in a profile",
+        Remedy::Activate => {
+            "`bunq-partner users activate ID` for a new user, and `bunq-partner users reset ID` for one that was activated elsewhere"
+        }
+        Remedy::CallAsPartner => "leave out --user",
+        Remedy::CallAsUser => {
+            "give --user ID, which is that of a provision: `bunq-partner users list` shows who is in custody"
+        }
+        Remedy::StartAnother => "bunq cannot be asked for it: --another starts a session all the same",
+        Remedy::LinkAgain => {
+            "bunq cannot be asked for it: leave identity_document out, or upload the files again and give the new ids"
+        }
+        // Nothing sets it.
+        Remedy::RaiseTimeout | Remedy::RaiseMaxRefusalDetails | _ => return None,
+    })
+}
+
 fn hint_of_kind(error: &Error) -> Option<&'static str> {
     if error.is_doubtful() {
+        if let Some(Remedy::StartAnother | Remedy::LinkAgain) = error.remedy() {
+            return error.remedy().and_then(hint_of_remedy);
+        }
         let is_about_oauth = error.operation().is_some_and(|operation| operation.path.contains("/oauth-client"));
         return Some(match is_about_provisions(error) {
             true => "look before you repeat it: `bunq-partner get ID`, or `bunq-partner find UUID` after a creation",
@@ -285,16 +317,8 @@ fn hint_of_kind(error: &Error) -> Option<&'static str> {
             false => "look before you repeat it: `bunq-partner help operations` lists the calls that read",
         });
     }
-    match error.remedy() {
-        Some(Remedy::Reinstall) => {
-            return Some(
-                "`bunq-partner doctor` finds out what is wrong; `bunq-partner session reinstall` makes another installation, in a network that you trust",
-            );
-        }
-        Some(Remedy::ResetToken) => return Some(RESET),
-        Some(Remedy::RaiseAttemptTimeout) => return Some("try again over a faster connection, or with a smaller file"),
-        // The program has no option for it.
-        Some(Remedy::RaiseTimeout) | Some(_) | None => {}
+    if let Some(hint) = error.remedy().and_then(hint_of_remedy) {
+        return Some(hint);
     }
     let status = error.status();
     if error.is_misconfiguration() && status.is_some() {
@@ -354,6 +378,18 @@ mod tests {
         codes.sort_unstable();
         assert!(codes.windows(2).all(|pair| pair[0] < pair[1]), "{codes:?}");
         assert!(KINDS.iter().all(|(kind, ..)| KINDS.iter().filter(|(other, ..)| other == kind).count() == 1));
+    }
+
+    /// The library says what a program can do. Whoever uses this one needs a command, an option or a setting.
+    #[test]
+    fn each_remedy_is_told_as_what_its_user_does() {
+        test_timeout::start();
+        for remedy in Remedy::ALL {
+            match hint_of_remedy(*remedy) {
+                Some(hint) => assert!(!hint.contains("()") && !hint.contains("::"), "{remedy:?}: {hint}"),
+                None => assert!(matches!(remedy, Remedy::RaiseTimeout | Remedy::RaiseMaxRefusalDetails), "{remedy:?}"),
+            }
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use reqwest::{Body, Request, Url};
 use super::body::problem_of_result;
 use super::client::RequestError;
 use super::response::RequestPreview;
-use crate::error::Error;
+use crate::error::{Error, Remedy};
 use crate::operation::{Operation, SessionOf};
 use crate::transport::call_budget::CallBudget;
 use crate::transport::connections::Reuse;
@@ -181,18 +181,18 @@ impl Api {
 
 /// Refuses an operation that takes the session of others: bunq would refuse it too, and the call might open a session for nothing.
 fn check_session(operation: &Operation, role: Role) -> Result<(), Error> {
-    let problem = match (operation.session_of, role) {
+    let (problem, remedy) = match (operation.session_of, role) {
         (Some(SessionOf::Partner), Role::User) => {
-            "it takes the session of a partner, and this is a user's: call it with `client.api()`"
+            ("it takes the session of a partner, and this is a user's", Remedy::CallAsPartner)
         }
         (Some(SessionOf::User), Role::Partner) => {
-            "it takes the session of a user, and this is the partner's: call it with `client.users().of(id).api()`"
+            ("it takes the session of a user, and this is the partner's", Remedy::CallAsUser)
         }
         (Some(SessionOf::Partner), Role::Partner)
         | (Some(SessionOf::User), Role::User)
         | (Some(SessionOf::Either) | None, _) => return Ok(()),
     };
-    Err(Error::invalid_input(operation.id, problem))
+    Err(Error::invalid_input(operation.id, problem).with_remedy(remedy))
 }
 
 /// Whether the path of a URL has all segments of the operation's, and none that is empty: a text such as `..` leads elsewhere.

@@ -69,8 +69,7 @@ impl FileCustody {
             let file = self.blocking(UserFolder::open_lock).await?;
             lock_alone(&file).await.map_err(|error| match error.kind() {
                 std::io::ErrorKind::WouldBlock => {
-                    let problem = "another process uses it, or another `FileCustody` of this one: wait for its end, stop it, or \
-                                   use clones of one `FileCustody`";
+                    let problem = "another process uses it, or this one twice: wait for its end, stop it, or use clones of one custody";
                     self.0.folder.refused(problem).with_source(error)
                 }
                 _ => self.0.folder.refused(error),

@@ -134,42 +134,70 @@ pub enum Sent {
     Responded,
 }
 
-/// What a program can do after a failure: see [`Error::remedy`](crate::Error::remedy). `Display` says it to somebody who writes the program.
-///
-/// More may come: match with a wildcard arm.
-///
-/// ```
-/// use bunq_partner::{Error, Remedy};
-///
-/// fn is_credential_spent(error: &Error) -> bool {
-///     error.remedy() == Some(Remedy::ResetToken)
-/// }
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Remedy {
-    /// Make another installation with [`Client::reinstall`](crate::Client::reinstall). TLS alone proves bunq's new key: if
-    /// the kind is [`Signature`](ErrorKind::Signature), let a person decide.
-    Reinstall,
-    /// Get another credential with [`Users::reset`](crate::Users::reset), which stores and activates it. A program without a custody asks
-    /// for one with [`reset_token`](crate::Provisions::reset_token), and keeps its token itself.
-    ResetToken,
-    /// Give calls more time, with [`operation_timeout`](crate::ClientBuilder::operation_timeout).
-    RaiseTimeout,
-    /// Give a file more time to be sent or received over a slow connection, with
-    /// [`attempt_timeout`](crate::ClientBuilder::attempt_timeout) and [`operation_timeout`](crate::ClientBuilder::operation_timeout).
-    RaiseAttemptTimeout,
+macro_rules! remedies {
+    ($($(#[$doc:meta])* $name:ident: $words:literal,)*) => {
+        /// What a program can do after a failure: see [`Error::remedy`](crate::Error::remedy). `Display` says it to somebody who writes the
+        /// program. No other text of an error names what is called in Rust.
+        ///
+        /// More may come: match with a wildcard arm.
+        ///
+        /// ```
+        /// use bunq_partner::{Error, Remedy};
+        ///
+        /// fn is_credential_spent(error: &Error) -> bool {
+        ///     error.remedy() == Some(Remedy::ResetToken)
+        /// }
+        /// ```
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum Remedy {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Remedy {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$name),*];
+        }
+
+        impl fmt::Display for Remedy {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(match self {
+                    $(Self::$name => $words,)*
+                })
+            }
+        }
+    };
 }
 
-impl fmt::Display for Remedy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Reinstall => "make another installation with `Client::reinstall`",
-            Self::ResetToken => "get another with `users().reset(id)`",
-            Self::RaiseTimeout => "raise `operation_timeout` to wait",
-            Self::RaiseAttemptTimeout => {
-                "raise `attempt_timeout` and `operation_timeout` if the connection is slow for a file"
-            }
-        })
-    }
+remedies! {
+    /// Make another installation with [`Client::reinstall`](crate::Client::reinstall). TLS alone proves bunq's new key: if
+    /// the kind is [`Signature`](ErrorKind::Signature), let a person decide.
+    Reinstall: "make another installation with `Client::reinstall`",
+    /// Get another credential with [`Users::reset`](crate::Users::reset), which stores and activates it. A program without a custody asks
+    /// for one with [`reset_token`](crate::Provisions::reset_token), and keeps its token itself.
+    ResetToken: "get another with `users().reset(id)`",
+    /// bunq does not take the credential of a user: get another as with [`ResetToken`](Self::ResetToken), or, if it takes no user, set
+    /// the other [`user_installation`](crate::ClientBuilder::user_installation).
+    ResetTokenOrSetInstallation:
+        "get another with `users().reset(id)`, or, if bunq takes no user, set the other `ClientBuilder::user_installation`",
+    /// Give calls more time, with [`operation_timeout`](crate::ClientBuilder::operation_timeout).
+    RaiseTimeout: "raise `operation_timeout` to wait",
+    /// Give a file more time to be sent or received over a slow connection, with
+    /// [`attempt_timeout`](crate::ClientBuilder::attempt_timeout) and [`operation_timeout`](crate::ClientBuilder::operation_timeout).
+    RaiseAttemptTimeout: "raise `attempt_timeout` and `operation_timeout` if the connection is slow for a file",
+    /// Keep more of what bunq adds to a refusal, with [`max_refusal_details`](crate::ClientBuilder::max_refusal_details).
+    RaiseMaxRefusalDetails: "set `max_refusal_details` to more",
+    /// Name a custody, with [`custody`](crate::ClientBuilder::custody).
+    SetCustody: "set one with `ClientBuilder::custody`, such as a `FileCustody`, before you act for users",
+    /// Take the user into custody, with [`activate`](crate::Users::activate) if it is new, and otherwise with
+    /// [`reset`](crate::Users::reset).
+    Activate: "call `users().activate(id)` for a new user, and `users().reset(id)` for one that was activated elsewhere",
+    /// Make the call as the partner, with [`Client::api`](crate::Client::api).
+    CallAsPartner: "call it with `client.api()`",
+    /// Make the call as a user, with [`UserClient::api`](crate::UserClient::api).
+    CallAsUser: "call it with `client.users().of(id).api()`",
+    /// Decide whether a session was started: [`adopt`](crate::Identity::adopt) it, or [start another](crate::Identity::start_another).
+    StartAnother: "if you know the id of one, call `adopt` with it, and otherwise `start_another`",
+    /// Decide whether a document was linked: ask bunq, or [link it again](crate::Documents::link_again).
+    LinkAgain: "ask bunq, or call `link_again` if a second one does no harm",
 }

@@ -275,7 +275,7 @@ impl Error {
         let invalid = |problem: &str| Self::new(ErrorKind::InvalidResponse, Sent::Responded, problem);
         let text = match &self.0.additional_parameter {
             None => return Ok(Vec::new()),
-            Some(Err(problem)) => return Err(invalid(problem)),
+            Some(Err(problem)) => return Err(invalid(problem).with_remedy(Remedy::RaiseMaxRefusalDetails)),
             Some(Ok(text)) => text,
         };
         // serde_json's own message may quote a value.

@@ -15,7 +15,7 @@ pub use self::outcome::IdentityOutcome;
 use self::resource::Processed;
 use crate::api::{Api, RequestPreview};
 use crate::custody::Steps;
-use crate::error::{Error, ErrorKind, Sent};
+use crate::error::{Error, ErrorKind, Remedy, Sent};
 use crate::feed::{Acceptance, Feed, Waiter};
 use crate::operation::Operation;
 use crate::reconcile::{Looked, Once, Reconciled, VerbConfig};
@@ -26,8 +26,7 @@ use crate::types::{
 };
 
 /// What to do when nobody knows whether a session was started.
-const ADVICE: &str =
-    "bunq lists no sessions; if you know the id of one, call `adopt` with it, and otherwise `start_another`";
+const ADVICE: (&str, Remedy) = ("bunq lists no sessions", Remedy::StartAnother);
 
 /// Proves who a user is, with the SDK of a provider. Cheap to clone.
 ///

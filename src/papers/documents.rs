@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use crate::api::{Api, RequestPreview};
 use crate::custody::Steps;
-use crate::error::Error;
+use crate::error::{Error, Remedy};
 use crate::feed::Acceptance;
 use crate::operation::Operation;
 use crate::reconcile::Once;
 use crate::types::{CreateDocumentIdentificationRequest, DocumentIdentificationId};
 
 /// What to do when nobody knows whether a document is linked.
-const ADVICE: &str = "bunq lists no documents; ask bunq, or call `link_again` if a second one does no harm";
+const ADVICE: (&str, Remedy) = ("bunq lists no documents", Remedy::LinkAgain);
 
 /// Gives bunq documents of a user. Cheap to clone.
 ///

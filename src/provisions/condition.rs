@@ -102,7 +102,7 @@ impl Condition<Provision> for ProvisionCondition {
         if let Some(other) = seen.external_uuid.filter(|other| other != external_uuid) {
             let problem = format_args!(
                 "provision {} has the external_uuid {other}, not {external_uuid}: the response to its creation was about \
-                 another; search with `find`",
+                 another; search for it",
                 seen.id
             );
             let metadata = CallMetadata::new(&Operation::CREATE_PROVISION, 1);

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{InDoubt, InFlight, Reconcile, Reconciled};
 use crate::api::Api;
 use crate::custody::{Step, Steps};
-use crate::error::{CallMetadata, Error, ErrorKind, Sent};
+use crate::error::{CallMetadata, Error, ErrorKind, Remedy, Sent};
 use crate::feed::Acceptance;
 use crate::operation::Operation;
 
@@ -19,7 +19,7 @@ pub(crate) struct Once<'a, B> {
     pub(crate) operation: &'static Operation,
     pub(crate) request: &'a B,
     /// What to do when nobody knows what came of it.
-    pub(crate) advice: &'static str,
+    pub(crate) advice: (&'static str, Remedy),
 }
 
 impl<B: Serialize + Sync> Once<'_, B> {
@@ -45,7 +45,7 @@ impl<B: Serialize + Sync> Once<'_, B> {
                 );
                 let error = Error::new(ErrorKind::Unattainable, Sent::No, problem);
                 let error = error.with_metadata(CallMetadata::new(self.operation, 0)).in_doubt(None);
-                Err(error.with_advice(self.advice))
+                Err(advised(error, self.advice))
             }
         }
     }
@@ -88,8 +88,12 @@ impl<B: Serialize + Sync> Once<'_, B> {
                 kept.map_err(|error| error.with_last_seen(std::sync::Arc::new(done)))?;
                 Ok((done, acceptance))
             }
-            Err(error) if error.is_doubtful() => Err(error.with_advice(advice)),
+            Err(error) if error.is_doubtful() => Err(advised(error, advice)),
             Err(error) => Err(steps.refused(operation, request, before, error).await),
         }
     }
+}
+
+fn advised(error: Error, (why, remedy): (&str, Remedy)) -> Error {
+    error.with_advice(why).with_remedy(remedy)
 }

@@ -75,17 +75,15 @@ impl Device {
             _ if !error.is_from_bunq() => error,
             ErrorKind::Unauthorized => match self.user_installation {
                 Some(used) => {
-                    let (used, other) = match used {
-                        UserInstallation::Own => ("Own", "Partner"),
-                        UserInstallation::Partner => ("Partner", "Own"),
+                    let used = match used {
+                        UserInstallation::Own => "an installation of its own",
+                        UserInstallation::Partner => "the installation of the partner",
                     };
                     let advice = format!(
                         "the user's credential may have expired, or have been used with another installation, or the call \
-                         comes from an address that it is not bound to; or bunq takes users in another way than \
-                         `UserInstallation::{used}`: then set `ClientBuilder::user_installation` to \
-                         `UserInstallation::{other}`"
+                         comes from an address that it is not bound to, or bunq takes no user with {used}"
                     );
-                    error.with_advice(&advice).with_remedy(Remedy::ResetToken)
+                    error.with_advice(&advice).with_remedy(Remedy::ResetTokenOrSetInstallation)
                 }
                 None => error.with_advice(
                     "the key may be wrong, or of the other environment, or the call comes from an IP address that the key is \

@@ -106,9 +106,7 @@ fn additional_parameters(body: &[u8], most: usize) -> Option<Result<String, Stri
     // Each with a comma or a bracket behind it.
     let length = 1 + values.iter().map(|value| value.len() + 1).sum::<usize>();
     if length > most {
-        return Some(Err(format!(
-            "bunq has added {length} bytes to the refusal, and {most} are kept: set max_refusal_details to more"
-        )));
+        return Some(Err(format!("bunq has added {length} bytes to the refusal, and {most} are kept")));
     }
     Some(Ok(format!("[{}]", values.join(","))))
 }
@@ -227,7 +225,7 @@ mod tests {
         let cut = refusal(&text(MOST + 1));
         assert_eq!(cut.additional_parameter(), None);
         let told = cut.details::<String>().unwrap_err().to_string();
-        let expected = "bunq has added 20001 bytes to the refusal, and 20000 are kept: set max_refusal_details to more";
+        let expected = "bunq has added 20001 bytes to the refusal, and 20000 are kept";
         assert!(told.contains(expected), "{told}");
     }
 }

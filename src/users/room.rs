@@ -10,7 +10,7 @@ use super::user_client::UserShared;
 use crate::api::Api;
 use crate::custody::{Kept, Records};
 use crate::environment::Environment;
-use crate::error::Error;
+use crate::error::{Error, Remedy};
 use crate::operation::Operation;
 use crate::provisions::Provisions;
 use crate::session::handshake::{Device, SigningKeys};
@@ -55,9 +55,8 @@ impl Room {
     }
 
     pub(super) fn records(&self) -> Result<&Records, Error> {
-        let problem =
-            "there is none: set one with `ClientBuilder::custody`, such as a `FileCustody`, before you act for users";
-        self.records.as_ref().ok_or_else(|| Error::invalid_input("custody", problem))
+        let missing = || Error::invalid_input("custody", "there is none").with_remedy(Remedy::SetCustody);
+        self.records.as_ref().ok_or_else(missing)
     }
 
     pub(super) fn kept(&self, id: ProvisionId) -> Result<Kept, Error> {

@@ -236,9 +236,7 @@ impl UserShared {
 
 /// The error of a user of which nothing is kept.
 pub(super) fn not_kept(id: ProvisionId) -> Error {
-    Error::context(format_args!(
-        "there is no token of provision {id} in custody: activate the user if it is new, and reset it if it was activated elsewhere"
-    ))
+    Error::context(format_args!("there is no token of provision {id} in custody")).with_remedy(Remedy::Activate)
 }
 
 /// The credentials of a user. The session behind it is another one when the token was replaced.

@@ -395,7 +395,7 @@ async fn bad_input_is_refused_before_anything_is_sent() {
     }
     let error = client.users().of(id(7)).api().list_credentials().await.unwrap_err();
     assert_eq!((error.kind(), error.sent()), (ErrorKind::Context, Sent::No));
-    assert!(error.to_string().contains("activate the user if it is new"), "{error}");
+    assert!(error.to_string().contains("call `users().activate(id)` for a new user"), "{error}");
     assert_eq!(sandbox.take_call_log().len(), 0);
     // The custody of another key.
     let user = ready(&client).await;

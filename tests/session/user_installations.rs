@@ -76,11 +76,16 @@ async fn each_bank_has_the_installation_that_it_takes() {
                 continue;
             }
             let error = activated.unwrap_err();
-            assert_eq!((error.kind(), error.remedy()), (ErrorKind::Unauthorized, Some(Remedy::ResetToken)));
-            let [used, other] = if way == UserInstallation::Own { ["Own", "Partner"] } else { ["Partner", "Own"] };
-            let advice = format!(
-                "`UserInstallation::{used}`: then set `ClientBuilder::user_installation` to `UserInstallation::{other}`"
+            assert_eq!(
+                (error.kind(), error.remedy()),
+                (ErrorKind::Unauthorized, Some(Remedy::ResetTokenOrSetInstallation))
             );
+            let used = if way == UserInstallation::Own {
+                "an installation of its own"
+            } else {
+                "the installation of the partner"
+            };
+            let advice = format!("bunq takes no user with {used}: get another with `users().reset(id)`, or, ");
             assert!(error.to_string().contains(&advice), "{error}");
             let other = WAYS.into_iter().find(|other| *other != way).unwrap();
             use_it(&client(&sandbox, &kept, other).users().activate(id).await.unwrap()).await;

@@ -88,11 +88,23 @@ pub fn again(command: &Command) -> Command {
     another
 }
 
-/// What a program has written, and its exit code.
+/// What a program has written, and its exit code. What it says names nothing that is called in Rust.
 pub fn ran(command: &mut Command) -> (String, String, i32) {
     let output = command.output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
-    (text(output.stdout), text(output.stderr), output.status.code().unwrap())
+    let (out, err) = (text(output.stdout), text(output.stderr));
+    assert!(!names_code(&err), "{err}");
+    (out, err, output.status.code().unwrap())
+}
+
+/// Whether a text names a method or a path of Rust, such as `Client::builder` or `client.api()`.
+pub fn names_code(text: &str) -> bool {
+    let is_word = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphabetic() || c == '_');
+    let between = |sign| {
+        let pairs = text.match_indices(sign).map(|(at, sign)| (&text[..at], &text[at + sign.len()..]));
+        pairs.map(|(before, after)| (is_word(before.chars().next_back()), is_word(after.chars().next())))
+    };
+    between("()").any(|(before, _)| before) || between("::").any(|(before, after)| before && after)
 }
 
 /// Another command that starts the program as `plain` would: with its arguments, and in its environment.

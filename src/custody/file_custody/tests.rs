@@ -204,7 +204,7 @@ async fn assert_refused(folder: &Folder, custody: &FileCustody) {
     for outcome in outcomes {
         let error = outcome.unwrap_err().to_string();
         let expected = format!(
-            "the custody in {}: another process uses it, or another `FileCustody` of this one: wait for its end",
+            "the custody in {}: another process uses it, or this one twice: wait for its end",
             folder.0.display()
         );
         assert!(error.starts_with(&expected), "{error}");
