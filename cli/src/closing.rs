@@ -73,7 +73,10 @@ pub(super) fn goes_on(ids: &[ProvisionId]) -> String {
 
 /// Reads provisions by pages, each of which begins at the newest one that is still wanted; then, one by one, those that no page has
 /// shown. Each page settles at least one, so there are no more pages than provisions.
-async fn read(provisions: &Provisions, ids: &[ProvisionId]) -> Result<HashMap<ProvisionId, Provision>, Error> {
+pub(super) async fn read(
+    provisions: &Provisions,
+    ids: &[ProvisionId],
+) -> Result<HashMap<ProvisionId, Provision>, Error> {
     let mut wanted = ids.to_vec();
     wanted.sort_unstable();
     let mut seen = HashMap::new();

@@ -9,7 +9,7 @@ use super::columns::View;
 use super::connection::state_folder;
 use super::exit::Failure;
 use super::output::{Field, Printer, Record, names, write_text, write_value};
-use super::profile;
+use super::profile::{self, LIMIT_SCOPES, USER_INSTALLATIONS, word};
 use super::settings::{Bank, BankSettings, KeyPlace, Settings, Source};
 use super::words::clean;
 
@@ -27,6 +27,8 @@ pub(super) fn show(settings: &Settings<'_>, typed: Option<OutputFormat>, view: V
             add("api_key", "of that sandbox".to_owned(), &source)?;
             add("context", "in memory".to_owned(), &source)?;
             add("custody", "in memory".to_owned(), &source)?;
+            add("user_installation", "as that sandbox takes it".to_owned(), &source)?;
+            add("limits_are_per", "as that sandbox counts".to_owned(), &source)?;
         }
         Bank::At(bank) => {
             match &bank.profile {
@@ -49,6 +51,10 @@ pub(super) fn show(settings: &Settings<'_>, typed: Option<OutputFormat>, view: V
             add("context", context, &bank.context.source)?;
             let custody = bank.custody.value.as_deref().map(Path::display);
             add("custody", custody.map_or("none".to_owned(), |folder| folder.to_string()), &bank.custody.source)?;
+            let installation = word(&USER_INSTALLATIONS, &bank.user_installation.value).to_owned();
+            add("user_installation", installation, &bank.user_installation.source)?;
+            let scope = word(&LIMIT_SCOPES, &bank.limits_are_per.value).to_owned();
+            add("limits_are_per", scope, &bank.limits_are_per.source)?;
         }
     }
     add("output", output.value.to_string(), &output.source)?;

@@ -9,8 +9,8 @@ use std::time::Duration;
 use aws_lc_rs::digest::{Context as Digest, SHA256};
 use bunq_partner::reqwest::Url;
 use bunq_partner::{
-    Client, ClientBuilder, Custody, Environment, ErrorKind, FileStore, Operation, RateLimit, ReceiptFile, RetryPolicy,
-    Secret, Shutdown, files,
+    Client, ClientBuilder, Custody, Environment, ErrorKind, FileStore, LimitScope, Operation, RateLimit, ReceiptFile,
+    RetryPolicy, Secret, Shutdown, UserInstallation, files,
 };
 use bunq_partner_sandbox::{Sandbox, SeedProvision};
 
@@ -50,6 +50,9 @@ pub(super) struct BankConnection {
     pub(super) rehearse: u32,
     /// Where bunq's signed responses are stored.
     pub(super) receipts: Option<ReceiptFile>,
+    /// What the bank takes of users, and what it counts calls by. A sandbox of this program's own tells its clients itself.
+    user_installation: UserInstallation,
+    limits_are_per: LimitScope,
     /// What is kept of users, if the command acts for some.
     pub(super) custody: Option<Arc<dyn Custody>>,
     /// After it no request of this connection begins.
@@ -96,6 +99,8 @@ impl BankConnection {
             sandbox,
             rehearse,
             receipts,
+            user_installation: settings.user_installation.value,
+            limits_are_per: settings.limits_are_per.value,
             custody,
             shutdown,
             warnings,
@@ -117,6 +122,8 @@ impl BankConnection {
             sandbox: Some(sandbox),
             rehearse,
             receipts: None,
+            user_installation: UserInstallation::default(),
+            limits_are_per: LimitScope::default(),
             custody: None,
             shutdown: Shutdown::default(),
             warnings: Vec::new(),
@@ -179,6 +186,7 @@ impl BankConnection {
     /// A client to be built, without a context.
     pub(super) fn builder(&self) -> ClientBuilder {
         let builder = Client::builder(self.environment).base_url(&self.base_url).api_key(self.api_key.clone());
+        let builder = builder.user_installation(self.user_installation).limits_are_per(self.limits_are_per);
         let builder = builder.max_upload_size(MAX_UPLOAD);
         let builder = match &self.plain_http {
             Some(host) => builder.allow_plain_http(host),

@@ -1,5 +1,6 @@
 //! The custody of a command: what is kept of users, so that it can act for them.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bunq_partner::{Custody, CustodyEntry, CustodyFilter, Error, FileCustody, MemoryCustody};
@@ -15,45 +16,90 @@ pub(super) enum CustodyUse<'a> {
     /// It does not.
     Unused,
     /// It does, and is refused without a custody.
-    Needed(&'a CustodyOptions),
+    Needed(CustodyFolder<'a>),
     /// It reports what is wrong with one, if there is one.
-    Examined(&'a CustodyOptions),
+    Examined(CustodyFolder<'a>),
+    /// It closes users, and removes from the profile's custody what is kept of them.
+    Released,
+}
+
+/// The folder that was typed, if one was, and the option that takes it.
+#[derive(Clone, Copy)]
+pub(super) struct CustodyFolder<'a> {
+    pub(super) option: &'static str,
+    pub(super) folder: Option<&'a Path>,
+}
+
+impl<'a> From<&'a CustodyOptions> for CustodyFolder<'a> {
+    fn from(options: &'a CustodyOptions) -> Self {
+        Self { option: "--custody", folder: options.custody.as_deref() }
+    }
 }
 
 impl<'a> CustodyUse<'a> {
     /// That of a command which needs none to show its requests.
     pub(super) fn of(options: &'a CustodyOptions, DryRun { dry_run }: DryRun) -> Self {
-        if dry_run { Self::Unused } else { Self::Needed(options) }
+        if dry_run { Self::Unused } else { Self::Needed(options.into()) }
     }
 }
 
-/// Returns the custody of a command that uses one: the folder that was typed, or else that of the profile. The sandbox of this program
-/// ends with it, and so do the tokens of its users, which are kept in memory.
-pub(super) fn of(usage: CustodyUse<'_>, bank: &Bank) -> Result<Option<Arc<dyn Custody>>, Failure> {
-    let (options, is_needed) = match usage {
-        CustodyUse::Unused => return Ok(None),
-        CustodyUse::Needed(options) => (options, true),
-        CustodyUse::Examined(options) => (options, false),
-    };
-    let folder = match (bank, &options.custody) {
-        (Bank::Internal, None) => return Ok(is_needed.then(|| Arc::new(MemoryCustody::new()) as Arc<dyn Custody>)),
-        (Bank::Internal, Some(_)) => {
-            let failure = Failure::usage("--sandbox and --custody cannot be given together");
-            return Err(
-                failure.with_hint("leave out one of them: the tokens of that sandbox are worth nothing after it")
-            );
+/// Where the custody of a command is.
+pub(super) enum CustodyPlace {
+    /// It uses none.
+    Nowhere,
+    Memory,
+    Folder(PathBuf),
+}
+
+impl CustodyPlace {
+    /// The folder that was typed, or else that of the profile. The sandbox of this program ends with it, and so do the tokens of its
+    /// users, which are kept in memory.
+    pub(super) fn of(usage: CustodyUse<'_>, bank: &Bank) -> Result<Self, Failure> {
+        let (typed, is_needed) = match usage {
+            CustodyUse::Unused => return Ok(Self::Nowhere),
+            CustodyUse::Needed(typed) => (Some(typed), true),
+            CustodyUse::Examined(typed) => (Some(typed), false),
+            CustodyUse::Released => (None, false),
+        };
+        let named = typed.and_then(|CustodyFolder { option, folder }| Some((option, folder?)));
+        let folder = match (bank, named) {
+            (Bank::Internal, None) if is_needed => return Ok(Self::Memory),
+            (Bank::Internal, None) => return Ok(Self::Nowhere),
+            (Bank::Internal, Some((option, _))) => {
+                let failure = Failure::usage(format!("--sandbox and {option} FOLDER cannot be given together"));
+                return Err(
+                    failure.with_hint("leave out one of them: the tokens of that sandbox are worth nothing after it")
+                );
+            }
+            (Bank::At(_), Some((_, folder))) => Some(folder),
+            (Bank::At(settings), None) => settings.custody.value.as_deref(),
+        };
+        match (folder, typed) {
+            (Some(folder), _) => Ok(Self::Folder(folder.to_owned())),
+            (None, Some(CustodyFolder { option, .. })) if is_needed => {
+                let failure = Failure::usage("no custody is named, which has the tokens of users");
+                Err(failure.with_hint(format!(
+                    "give {option} FOLDER, or set `custody` in a profile: a folder of yours alone (`mkdir -m 700 FOLDER`)"
+                )))
+            }
+            (None, _) => Ok(Self::Nowhere),
         }
-        (Bank::At(_), Some(typed)) => Some(typed),
-        (Bank::At(settings), None) => settings.custody.value.as_ref(),
-    };
-    match folder {
-        Some(folder) => Ok(Some(Arc::new(FileCustody::new(folder)))),
-        None if is_needed => {
-            let hint =
-                "give --custody FOLDER, or set `custody` in a profile: a folder of yours alone (`mkdir -m 700 FOLDER`)";
-            Err(Failure::usage("no custody is named, which has the tokens of users").with_hint(hint))
+    }
+
+    pub(super) fn folder(&self) -> Option<&Path> {
+        match self {
+            Self::Folder(folder) => Some(folder),
+            Self::Nowhere | Self::Memory => None,
         }
-        None => Ok(None),
+    }
+
+    /// Nothing of it is read yet.
+    pub(super) fn custody(&self) -> Option<Arc<dyn Custody>> {
+        match self {
+            Self::Nowhere => None,
+            Self::Memory => Some(Arc::new(MemoryCustody::new())),
+            Self::Folder(folder) => Some(Arc::new(FileCustody::new(folder))),
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use super::attachment;
 use super::bulk::{RowOptions, report};
 use super::columns::Results;
 use super::config;
-use super::custody::CustodyUse;
+use super::custody::{CustodyFolder, CustodyUse};
 use super::exit::Failure;
 use super::inquiries;
 use super::oauth;
@@ -143,22 +143,30 @@ impl BankCommand {
                 let bulk = &options.bulk;
                 let (effect, columns) = match &bulk.from {
                     Some(from) => {
-                        let rows = RowOptions { operation: BulkOperation::Close, from, bulk, users: None };
+                        let rows = RowOptions { operation: BulkOperation::Close, from, bulk, activates: false };
                         (Effect::ChangesRows(rows), report::columns())
                     }
                     None => (Effect::Closes, ProvisionOutcome::columns()),
                 };
                 let results = Results::Records(columns);
                 let (dry_run, receipts) = (Some(options.dry_run), Some(&options.receipts));
+                let custody = if options.dry_run.dry_run { custody } else { CustodyUse::Released };
                 Declaration { effect, ids: &options.ids, dry_run, results, receipts, custody, context: Checked }
             }
             Self::Create(options) => {
-                let (bulk, users) = (&options.bulk, options.activate.as_deref());
+                let bulk = &options.bulk;
+                let custody = match &options.activate {
+                    Some(folder) => {
+                        CustodyUse::Needed(CustodyFolder { option: "--activate", folder: folder.as_deref() })
+                    }
+                    None => custody,
+                };
                 let email = options.email.as_ref().map(EmailAddress::as_str).unwrap_or_default();
                 let uuid = options.external_uuid();
                 let (effect, columns) = match &bulk.from {
                     Some(from) => {
-                        let rows = RowOptions { operation: BulkOperation::Create, from, bulk, users };
+                        let activates = options.activate.is_some();
+                        let rows = RowOptions { operation: BulkOperation::Create, from, bulk, activates };
                         (Effect::ChangesRows(rows), report::columns())
                     }
                     None => {
@@ -216,7 +224,7 @@ impl BankCommand {
             }
             Self::Inquiries(InquiriesCommand::List(options)) => {
                 let results = Results::Records(inquiries::columns());
-                Declaration { custody: CustodyUse::Needed(&options.custody), ..reads(&[], results, Checked) }
+                Declaration { custody: CustodyUse::Needed((&options.custody).into()), ..reads(&[], results, Checked) }
             }
             Self::Inquiries(InquiriesCommand::Answer(options)) => {
                 let AnswerOptions { id, inquiry, entry, .. } = options;
@@ -240,18 +248,18 @@ impl BankCommand {
                 Declaration { effect, ids: &[], dry_run, results, receipts: None, custody, context: Checked }
             }
             Self::Attachment(AttachmentCommand::Get { custody, .. }) => {
-                Declaration { custody: CustodyUse::Needed(custody), ..reads(&[], Results::Value, Checked) }
+                Declaration { custody: CustodyUse::Needed(custody.into()), ..reads(&[], Results::Value, Checked) }
             }
             Self::Get { ids } => reads(ids, Results::Records(provision_columns()), Checked),
             Self::Find { .. } | Self::List(_) => reads(&[], Results::Records(provision_columns()), Checked),
             Self::Watch { ids, .. } => reads(ids, Results::Changes(provision_columns()), Checked),
             Self::Users(UsersCommand::List { custody, .. }) => {
                 let results = Results::Records(users::list_columns());
-                Declaration { custody: CustodyUse::Needed(custody), ..reads(&[], results, Offline) }
+                Declaration { custody: CustodyUse::Needed(custody.into()), ..reads(&[], results, Offline) }
             }
             Self::Users(UsersCommand::Show { custody, .. }) => {
                 let results = Results::Records(users::show_columns());
-                Declaration { custody: CustodyUse::Needed(custody), ..reads(&[], results, Checked) }
+                Declaration { custody: CustodyUse::Needed(custody.into()), ..reads(&[], results, Checked) }
             }
             Self::Users(UsersCommand::Activate { users: ids, custody, dry_run }) => {
                 let (custody, results) =
@@ -273,7 +281,7 @@ impl BankCommand {
             }
             Self::Whoami => reads(&[], Results::Value, Checked),
             Self::Doctor(options) => {
-                let custody = CustodyUse::Examined(options);
+                let custody = CustodyUse::Examined(options.into());
                 Declaration { custody, ..reads(&[], Results::Value, Examined) }
             }
             Self::Probe(_) => {

@@ -50,6 +50,7 @@ mod questions;
 mod reading;
 mod receipts;
 mod records;
+mod release;
 mod sandbox;
 mod schema;
 mod screen;
@@ -80,6 +81,7 @@ use self::closing::Closing;
 use self::columns::{Results, View};
 use self::confirmation::confirm;
 use self::connection::BankConnection;
+use self::custody::CustodyPlace;
 use self::declaration::{ContextUse, Declaration, Effect};
 use self::exit::Failure;
 use self::interrupt::until_interrupted;
@@ -237,8 +239,9 @@ async fn ask_bank(
             Failure::usage("probe does wrong things on purpose, so it does not run in production").with_hint(hint)
         );
     }
+    let place = CustodyPlace::of(custody, bank)?;
     let order = match &effect {
-        Effect::ChangesRows(rows) => Some(Order::new(rows, is_dry_run)?),
+        Effect::ChangesRows(rows) => Some(Order::new(rows, place.folder(), is_dry_run)?),
         Effect::Reads
         | Effect::Changes { .. }
         | Effect::Closes
@@ -246,7 +249,6 @@ async fn ask_bank(
         | Effect::Calls(_)
         | Effect::Provokes => None,
     };
-    let custody = custody::of(custody, bank)?;
     let (mut unusable, makes_calls) = (None, !is_dry_run && context != ContextUse::Offline);
     let mut connection = match BankConnection::new(bank, rehearse, makes_calls).await {
         Err(failure) if context == ContextUse::Examined && !failure.is_interruption() => {
@@ -255,7 +257,7 @@ async fn ask_bank(
         }
         connection => connection?,
     };
-    connection.custody = custody;
+    connection.custody = place.custody();
     // Once the key is read, a signal does not end the process by itself any more, so whatever may take time listens for it.
     if let Some(path) = receipts.and_then(|receipts| receipts.receipts.as_deref()) {
         connection.receipts = Some(until_interrupted(None, async { Ok(ReceiptFile::open(path).await?) }).await?);

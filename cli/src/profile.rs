@@ -11,7 +11,7 @@ use std::io;
 use std::ops::Range;
 use std::path::{MAIN_SEPARATOR, Path, PathBuf};
 
-use bunq_partner::{Environment, files};
+use bunq_partner::{Environment, LimitScope, UserInstallation, files};
 use clap::ValueEnum as _;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -23,7 +23,19 @@ use super::folders;
 /// No file of profiles is larger.
 const MAX_LEN: usize = 64 * 1024;
 
-const MEMBERS: &str = "environment, base_url, api_key_file, api_key_command, context, custody and output";
+const MEMBERS: &str = "environment, base_url, api_key_file, api_key_command, context, custody, user_installation, limits_are_per and \
+                       output";
+
+/// The words for whose installation users take, and for what bunq counts calls by.
+pub(super) const USER_INSTALLATIONS: [(&str, UserInstallation); 2] =
+    [("own", UserInstallation::Own), ("partner", UserInstallation::Partner)];
+pub(super) const LIMIT_SCOPES: [(&str, LimitScope); 2] =
+    [("address", LimitScope::Address), ("session", LimitScope::Session)];
+
+/// The word for a value.
+pub(super) fn word<T: PartialEq>(words: &[(&'static str, T)], value: &T) -> &'static str {
+    words.iter().find(|(_, known)| known == value).map_or("unknown", |(word, _)| word)
+}
 
 /// What one profile says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,6 +46,8 @@ pub(super) struct Profile {
     pub(super) context: Option<PathBuf>,
     /// The folder with what is kept of users.
     pub(super) custody: Option<PathBuf>,
+    pub(super) user_installation: Option<UserInstallation>,
+    pub(super) limits_are_per: Option<LimitScope>,
     pub(super) output: Option<OutputFormat>,
 }
 
@@ -188,6 +202,14 @@ impl Document<'_> {
                 "api_key_command" => set_key(&mut profile, ProfileKey::Command(self.words(value)?))?,
                 "context" => profile.context = Some(self.file(value)?),
                 "custody" => profile.custody = Some(self.file(value)?),
+                "user_installation" => {
+                    let problem = "user_installation is \"own\" or \"partner\"";
+                    profile.user_installation = Some(self.one_of(value, &USER_INSTALLATIONS, problem)?);
+                }
+                "limits_are_per" => {
+                    let problem = "limits_are_per is \"address\" or \"session\"";
+                    profile.limits_are_per = Some(self.one_of(value, &LIMIT_SCOPES, problem)?);
+                }
                 "output" => match OutputFormat::from_str(self.text(value)?, false) {
                     Ok(output) => profile.output = Some(output),
                     Err(_) => return refused("output is \"table\", \"json\", \"jsonl\" or \"csv\""),
@@ -216,6 +238,17 @@ impl Document<'_> {
             Some("") => Err(self.mistake(&value.span(), "this text is empty: leave the member out")),
             Some(text) => Ok(text),
         }
+    }
+
+    fn one_of<T: Copy>(
+        &self,
+        value: &Spanned<DeValue<'_>>,
+        words: &[(&'static str, T)],
+        problem: &str,
+    ) -> Result<T, Failure> {
+        let text = self.text(value)?;
+        let known = words.iter().find(|(word, _)| *word == text).map(|(_, known)| *known);
+        known.ok_or_else(|| self.mistake(&value.span(), problem))
     }
 
     /// A path, which is relative to the folder of the file.
@@ -255,7 +288,8 @@ mod tests {
     fn a_profile_has_its_members() {
         test_timeout::start();
         let text = "[profiles.a]\nenvironment = \"production\"\nbase_url = \"https://localhost\"\napi_key_command = [\"pass\", \"x\"]\n\
-                    [profiles.b]\napi_key_file = \"b.key\"\ncontext = \"/k/b\"\noutput = \"jsonl\"\n";
+                    [profiles.b]\napi_key_file = \"b.key\"\ncontext = \"/k/b\"\ncustody = \"users\"\n\
+                    user_installation = \"partner\"\nlimits_are_per = \"session\"\noutput = \"jsonl\"\n";
         let a = Profile {
             environment: Some(Environment::Production),
             base_url: Some("https://localhost".into()),
@@ -265,6 +299,9 @@ mod tests {
         let b = Profile {
             api_key: Some(ProfileKey::File("/c/b.key".into())),
             context: Some("/k/b".into()),
+            custody: Some("/c/users".into()),
+            user_installation: Some(UserInstallation::Partner),
+            limits_are_per: Some(LimitScope::Session),
             output: Some(OutputFormat::Jsonl),
             ..Profile::default()
         };
@@ -283,6 +320,14 @@ mod tests {
             ("[profiles.a]\napi_key = \"planted\"", "line 2, column 1: an API key does not belong here: "),
             ("[profiles.a]\nenvironment = \"planted\"", "line 2, column 15: environment is \"sandbox\" or"),
             ("[profiles.a]\noutput = \"planted\"", "line 2, column 10: output is \"table\","),
+            (
+                "[profiles.a]\nuser_installation = \"planted\"",
+                "line 2, column 21: user_installation is \"own\" or \"partner\"",
+            ),
+            (
+                "[profiles.a]\nlimits_are_per = \"planted\"",
+                "line 2, column 18: limits_are_per is \"address\" or \"session\"",
+            ),
             ("[profiles.a]\noutput = 1", "line 2, column 10: this is no text: write it in quotes"),
             ("[profiles.a]\nenvironment = \"\"", "line 2, column 15: this text is empty: leave the member out"),
             ("[profiles.a]\nbase_url = \"\"", "line 2, column 12: this text is empty"),

@@ -16,6 +16,7 @@ use super::listing;
 use super::output::{write_text, write_value};
 use super::progress;
 use super::records::{self, ProvisionOutcome};
+use super::release::Release;
 use super::words::clean;
 
 /// The time of a call, and how much more each provision gets: bunq lets two closings through in three seconds.
@@ -28,8 +29,9 @@ pub(super) async fn close(invocation: &Invocation, options: &CloseOptions, ids: 
         let previews = ids.iter().map(|id| provisions.preview_close(*id)).collect::<Result<Vec<_>, _>>()?;
         return show_previews(invocation.format(), &previews);
     }
-    let provisions = invocation.client()?.provisions().operation_timeout(time_for(ids.len()));
-    let provisions = &provisions;
+    let client = invocation.client()?;
+    let release = Release::of(invocation, &client, ids).await;
+    let provisions = &client.provisions().operation_timeout(time_for(ids.len()));
     let mut outcomes: FuturesUnordered<_> = ids
         .iter()
         .enumerate()
@@ -44,11 +46,15 @@ pub(super) async fn close(invocation: &Invocation, options: &CloseOptions, ids: 
     let mut batch = Batch::new(invocation);
     while let Some((place, outcome)) = outcomes.next().await {
         if ids.len() == 1 {
-            return report_one(invocation, outcome);
+            let done = report_one(invocation, outcome);
+            release.remove_closed(invocation, &client).await;
+            return done;
         }
         batch.add(place, Some(outcome.record(invocation.shows_secrets())), outcome.failure);
     }
-    batch.finish()?;
+    let done = batch.finish();
+    release.remove_closed(invocation, &client).await;
+    done?;
     invocation.connection.check_receipts()
 }
 

@@ -1,7 +1,7 @@
 //! Which of the command line, the environment variables and the profiles decides each setting.
 //!
-//! Environment, base URL, API key, context and custody come from one place, so that no key is sent to an address from elsewhere. It is the
-//! first of these that there is: `--sandbox`; `--profile`; the command line with the variables; `BUNQ_PROFILE`; the profile
+//! Environment, base URL, API key, context, custody and what the bank takes of users come from one place, so that no key is sent to an
+//! address from elsewhere. It is the first of these that there is: `--sandbox`; `--profile`; the command line with the variables; `BUNQ_PROFILE`; the profile
 //! `default`. A setting that this place does not have takes its default.
 
 use std::ffi::OsString;
@@ -9,7 +9,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use bunq_partner::reqwest::Url;
-use bunq_partner::{Environment, Secret, environment_variable};
+use bunq_partner::{Environment, LimitScope, Secret, UserInstallation, environment_variable};
 
 use super::arguments::{ConnectionOptions, OutputFormat};
 use super::exit::Failure;
@@ -105,6 +105,9 @@ pub(super) struct BankSettings {
     pub(super) context: Setting<Option<PathBuf>>,
     /// The folder with what is kept of users, if the profile names one. An option of a command may name another.
     pub(super) custody: Setting<Option<PathBuf>>,
+    /// Whose installation the sessions of users belong to. Only a profile says it, as what bunq counts calls by.
+    pub(super) user_installation: Setting<UserInstallation>,
+    pub(super) limits_are_per: Setting<LimitScope>,
     /// The profile that this comes from, if it does, and what has chosen it.
     pub(super) profile: Option<Setting<NamedProfile>>,
 }
@@ -220,7 +223,9 @@ impl<'a> Settings<'a> {
                 [(self.typed_context(), Source::Option("--context")), (profile.context.map(Some), source.clone())],
                 None,
             ),
-            custody: first([(profile.custody.map(Some), source)], None),
+            custody: first([(profile.custody.map(Some), source.clone())], None),
+            user_installation: first([(profile.user_installation, source.clone())], UserInstallation::default()),
+            limits_are_per: first([(profile.limits_are_per, source)], LimitScope::default()),
             profile: Some(Setting { value: named.clone(), source: chosen }),
         }
     }
@@ -271,8 +276,17 @@ impl<'a> Settings<'a> {
             }
         }
         let context = first([(self.typed_context(), Source::Option("--context"))], None);
-        let (plain_http, custody) = (self.typed.plain_http.clone(), first([], None));
-        Ok(BankSettings { environment, base_url, plain_http, api_key, context, custody, profile: None })
+        Ok(BankSettings {
+            environment,
+            base_url,
+            plain_http: self.typed.plain_http.clone(),
+            api_key,
+            context,
+            custody: first([], None),
+            user_installation: first([], UserInstallation::default()),
+            limits_are_per: first([], LimitScope::default()),
+            profile: None,
+        })
     }
 
     fn typed_context(&self) -> Option<Option<PathBuf>> {

@@ -107,9 +107,9 @@ pub(crate) struct CreateOptions {
     pub(crate) receipts: ReceiptOptions,
     #[command(flatten)]
     pub(crate) bulk: BulkOptions,
-    /// Activate new users; keep them in this folder
-    #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath, help_heading = "Many at once")]
-    pub(crate) activate: Option<PathBuf>,
+    /// Activate and keep new users [default: the profile's custody]
+    #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath, num_args = 0..=1, help_heading = "Many at once")]
+    pub(crate) activate: Option<Option<PathBuf>>,
 }
 
 impl CreateOptions {

@@ -1,7 +1,7 @@
 //! Credentials that expire: how many new users may wait to be activated, and their being activated.
 
 use std::collections::{HashMap, HashSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -55,23 +55,24 @@ pub(super) struct Activation {
 }
 
 impl Activation {
-    /// Begins. With the folder of the client's custody it activates users; without one it watches others do it.
+    /// Begins. It activates users, whose tokens the client's custody keeps, in `folder` if that is one; or it watches others do it.
     pub(super) fn begin(
         connection: &BankConnection,
         client: &Client,
+        activates: bool,
         folder: Option<PathBuf>,
         shutdown: Shutdown,
     ) -> Self {
         let interval = connection.interval(&Operation::CREATE_SESSION);
         let places = client.users().places(capacity(connection, client));
-        let awaited = if folder.is_some() { AWAITS_SESSIONS } else { AWAITS_OTHERS };
+        let awaited = if activates { AWAITS_SESSIONS } else { AWAITS_OTHERS };
         let (said, events) = unbounded_channel();
         let (rows, mut new) = unbounded_channel();
-        let task = ActivationTask { client: client.clone(), interval, places: places.clone(), said, shutdown };
+        let task = ActivationTask { client: client.clone(), interval, places: places.clone(), folder, said, shutdown };
         tokio::spawn(async move {
-            let left = match folder {
-                Some(folder) => task.activate(&folder, new).await,
-                None => {
+            let left = match activates {
+                true => task.activate(new).await,
+                false => {
                     tokio::select! {
                         () = task.watch(&mut new) => {}
                         // Rows come until their requests on the wire are answered.
@@ -133,6 +134,8 @@ struct ActivationTask {
     /// How often a session can be opened.
     interval: Duration,
     places: Places,
+    /// The folder of the custody, if it is one.
+    folder: Option<PathBuf>,
     said: UnboundedSender<ActivationEvent>,
     shutdown: Shutdown,
 }
@@ -145,7 +148,7 @@ impl ActivationTask {
 
     /// Activates each user. After a shutdown it ends when no call is on the wire, and no row comes any more. Returns how many users are
     /// left.
-    async fn activate(&self, folder: &Path, mut new: UnboundedReceiver<(Uuid, ProvisionId)>) -> usize {
+    async fn activate(&self, mut new: UnboundedReceiver<(Uuid, ProvisionId)>) -> usize {
         let users = &self.client.users();
         let (mut events, mut activating) = (pin!(users.events()), FuturesUnordered::new());
         let (mut names, mut is_over, mut left, mut failing_since) = (HashMap::new(), false, 0, None);
@@ -179,7 +182,7 @@ impl ActivationTask {
                         Err(error) if error.kind() == ErrorKind::ShutDown => left += 1,
                         // There is no credential that expires.
                         Err(error) if is_closed(&error) => self.say(ActivationEvent::Activated),
-                        Err(error) => self.failed(folder, external_uuid, error),
+                        Err(error) => self.failed(external_uuid, error),
                     }
                 }
                 () = is_long => {
@@ -191,9 +194,10 @@ impl ActivationTask {
         left
     }
 
-    fn failed(&self, folder: &Path, external_uuid: Uuid, error: Error) {
+    fn failed(&self, external_uuid: Uuid, error: Error) {
+        let is_unusable = || self.folder.as_deref().is_some_and(|folder| folders::check_custody(folder).is_err());
         // No more users are created whose credentials would expire.
-        if self.places.are_lost() || (error.kind() == ErrorKind::Context && folders::check_custody(folder).is_err()) {
+        if self.places.are_lost() || (error.kind() == ErrorKind::Context && is_unusable()) {
             self.shutdown.begin();
         }
         self.say(ActivationEvent::Failed(external_uuid, error));

@@ -36,8 +36,8 @@ pub(in super::super) struct RowOptions<'a> {
     pub(in super::super) operation: BulkOperation,
     pub(in super::super) from: &'a Path,
     pub(in super::super) bulk: &'a BulkOptions,
-    /// Where the credentials of new users are kept, if they are activated.
-    pub(in super::super) users: Option<&'a Path>,
+    /// Whether new users are activated.
+    pub(in super::super) activates: bool,
 }
 
 /// What is to be done, before standard input is read.
@@ -60,7 +60,8 @@ pub(in super::super) struct Begin {
     /// `None`: standard input.
     file: Option<Input>,
     journal: PathBuf,
-    users: Option<PathBuf>,
+    activates: bool,
+    custody: Option<PathBuf>,
     is_resumed: bool,
 }
 
@@ -71,8 +72,10 @@ pub(super) type FoundIds = HashMap<u64, ProvisionId>;
 pub(super) struct Job {
     pub(super) input: Input,
     pub(super) journal: PathBuf,
-    /// Where the credentials of new users are kept, if they are activated.
-    pub(super) users: Option<PathBuf>,
+    /// Whether new users are activated.
+    pub(super) activates: bool,
+    /// The folder in which they are kept then, if it is one.
+    pub(super) custody: Option<PathBuf>,
     /// Standard input, if the rows come from there.
     pub(super) copy: Option<Copy>,
     pub(super) is_resumed: bool,
@@ -80,16 +83,21 @@ pub(super) struct Job {
 }
 
 impl Order {
-    /// Checks what can be checked before standard input is read or a journal begun.
-    pub(in super::super) fn new(rows: &RowOptions<'_>, is_dry_run: bool) -> Result<Self, Failure> {
-        let RowOptions { operation, from, bulk: options, users } = *rows;
+    /// Checks what can be checked before standard input is read or a journal begun. `custody` is the folder in which new users are kept,
+    /// if it is one.
+    pub(in super::super) fn new(
+        rows: &RowOptions<'_>,
+        custody: Option<&Path>,
+        is_dry_run: bool,
+    ) -> Result<Self, Failure> {
+        let RowOptions { operation, from, bulk: options, activates } = *rows;
         let is_from_stdin = from.as_os_str() == "-";
-        if let Some(users) = users {
-            check_folder(users)?;
+        if let Some(folder) = custody.filter(|_| activates) {
+            check_folder(folder)?;
         }
         if is_dry_run {
             let file = if is_from_stdin { None } else { Some(Input::open(from, operation)?) };
-            return Ok(Self::Plan(Plan { operation, file, activates: users.is_some() }));
+            return Ok(Self::Plan(Plan { operation, file, activates }));
         }
         let journal = if options.resume {
             earlier_journal(from, options.journal.as_deref(), "leave out --resume to begin")?
@@ -97,8 +105,8 @@ impl Order {
             journal_path(from, options.journal.as_deref())?
         };
         let file = if is_from_stdin { None } else { Some(open_input(from, &journal, operation)?) };
-        let users = users.map(Path::to_owned);
-        Ok(Self::Run(Begin { operation, file, journal, users, is_resumed: options.resume }))
+        let custody = custody.map(Path::to_owned);
+        Ok(Self::Run(Begin { operation, file, journal, activates, custody, is_resumed: options.resume }))
     }
 }
 
@@ -117,14 +125,14 @@ impl Plan {
 }
 
 impl Begin {
-    /// Where the credentials of new users are kept, if they are activated.
-    pub(super) fn users(&self) -> Option<&Path> {
-        self.users.as_deref()
+    /// Whether new users are activated.
+    pub(super) fn activates(&self) -> bool {
+        self.activates
     }
 
     /// Locks the journal, and then reads standard input, if the rows come from there.
     pub(super) async fn begin(self) -> Result<(Job, FileJournal), Failure> {
-        let Self { operation, file, journal: path, users, is_resumed } = self;
+        let Self { operation, file, journal: path, activates, custody, is_resumed } = self;
         let journal = FileJournal::open(&path).await?;
         let begun = match journal.start().await? {
             JournalStart::Begun(header) => Some(header),
@@ -146,7 +154,7 @@ impl Begin {
         }
         // With --resume on a journal that was not begun, nothing is known of any row either.
         let is_resumed = begun.is_some();
-        Ok((Job { input, journal: path, users, copy, is_resumed, found: FoundIds::new() }, journal))
+        Ok((Job { input, journal: path, activates, custody, copy, is_resumed, found: FoundIds::new() }, journal))
     }
 }
 
@@ -171,13 +179,17 @@ impl Job {
         Ok(self.input.rows()?.zip(1..).map_while(move |(row, place)| row.request(found.get(&place).copied())))
     }
 
-    /// The provisions that are closed, if the rows are closings.
-    pub(super) fn closing(&self) -> Result<Option<Closing>, Failure> {
-        let id = |request| match request {
+    /// The ids of the provisions that are closed.
+    pub(super) fn closings(&self) -> Result<impl Iterator<Item = ProvisionId> + Send + use<>, Failure> {
+        Ok(self.requests()?.filter_map(|request| match request {
             BulkRequest::Close(id) => Some(id),
             BulkRequest::Create(_) => None,
-        };
-        let first: Vec<_> = self.requests()?.take(MAX_SHOWN).filter_map(id).collect();
+        }))
+    }
+
+    /// The first of them, if the rows are closings.
+    pub(super) fn closing(&self) -> Result<Option<Closing>, Failure> {
+        let first: Vec<_> = self.closings()?.take(MAX_SHOWN).collect();
         Ok((!first.is_empty()).then(|| Closing::new(first, self.input.rows)))
     }
 

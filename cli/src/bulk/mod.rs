@@ -19,7 +19,7 @@ mod rows;
 use std::pin::pin;
 use std::time::Duration;
 
-use bunq_partner::{Bulk, BulkOperation, Client, Error, FileCustody, FileJournal, Operation, RowRecord, Shutdown};
+use bunq_partner::{Bulk, BulkOperation, Client, Error, FileJournal, Operation, RowRecord, Shutdown};
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use serde_json::json;
@@ -37,6 +37,7 @@ use super::exit::{Failure, told};
 use super::interrupt::{self, until_interrupted};
 use super::invocation::Invocation;
 use super::output::{write_text, write_value};
+use super::release::Release;
 
 /// How long nothing happens before that is said.
 const SILENCE: Duration = Duration::from_secs(15);
@@ -104,13 +105,10 @@ fn times(interval: Duration, rows: u64) -> Duration {
 pub(super) async fn run(invocation: &Invocation, order: Begin) -> Result<(), Failure> {
     // From now on a signal does not end the process by itself.
     let mut first = pin!(interrupt::listen()?);
-    let client = invocation.connection.client_with(|builder| match order.users() {
-        Some(folder) => builder.custody(FileCustody::new(folder)),
-        None => builder,
-    })?;
+    let client = invocation.client()?;
     let begin = async {
         // No user is created whose token could not be kept.
-        if order.users().is_some() {
+        if order.activates() {
             client.users().check_custody().await?;
         }
         let (mut job, journal) = order.begin().await?;
@@ -131,10 +129,15 @@ pub(super) async fn run(invocation: &Invocation, order: Begin) -> Result<(), Fai
     let activation = match operation {
         BulkOperation::Close => None,
         // No user is created, so none has to wait for a place.
-        BulkOperation::Create if is_finished && job.users.is_none() => None,
+        BulkOperation::Create if is_finished && !job.activates => None,
         BulkOperation::Create => {
-            Some(Activation::begin(&invocation.connection, &client, job.users.clone(), shutdown.clone()))
+            let custody = job.custody.clone();
+            Some(Activation::begin(&invocation.connection, &client, job.activates, custody, shutdown.clone()))
         }
+    };
+    let release = match operation {
+        BulkOperation::Close => Release::among(invocation, job.closings()?).await,
+        BulkOperation::Create => Release::none(),
     };
     let bulk = match &activation {
         Some(activation) => client.provisions().bulk(operation, activation.gate(requests)),
@@ -161,6 +164,11 @@ pub(super) async fn run(invocation: &Invocation, order: Begin) -> Result<(), Fai
         invocation
             .note(&format!("{without_receipt} rows have no receipt: bunq's response was lost, or there was none"));
     }
+    let released = async {
+        release.remove_closed(invocation, &client).await;
+        Ok(())
+    };
+    until_interrupted(None, released).await?;
     let journal = FileJournal::read(&job.journal).await?;
     let report = report::write(invocation.view.clone(), &job.input, &journal, false, job.resumption());
     until_interrupted(None, report).await?;

@@ -39,10 +39,11 @@ impl Place {
         }
     }
 
+    /// The member of a profile that fits.
     fn setting(self) -> &'static str {
         match self {
-            Self::Partners => "UserInstallation::Partner",
-            Self::Own => "UserInstallation::Own",
+            Self::Partners => "user_installation = \"partner\"",
+            Self::Own => "user_installation = \"own\"",
         }
     }
 }
@@ -112,7 +113,12 @@ impl Interview {
         let Some(of_user) = self.answer(SCOPE, outcome)? else { return Ok(()) };
         if of_user.status == 429 {
             self.profile.limits_are_per = LimitScope::Address;
-            self.note_of_user(SCOPE, "those of one address: `LimitScope::Address` fits".into(), user, &of_user);
+            self.note_of_user(
+                SCOPE,
+                "those of one address: `limits_are_per = \"address\"` fits".into(),
+                user,
+                &of_user,
+            );
             return Ok(());
         }
         let outcome = self.visit.caller.send_at_once(limited).await;
@@ -142,7 +148,7 @@ impl Interview {
         }
         self.profile.limits_are_per = LimitScope::Session;
         let of = if of_second.status == 429 { "API key" } else { "session" };
-        self.note_of_user(SCOPE, format!("those of one {of}: `LimitScope::Session` fits"), user, &of_second);
+        self.note_of_user(SCOPE, format!("those of one {of}: `limits_are_per = \"session\"` fits"), user, &of_second);
         Ok(())
     }
 

@@ -38,6 +38,8 @@ fn bank(said: &str) -> String {
             "key" => profile.api_key = Some(ProfileKey::File(value.into())),
             "context" => profile.context = Some(value.into()),
             "custody" => profile.custody = Some(value.into()),
+            "installation" => profile.user_installation = Some(UserInstallation::Partner),
+            "limits" => profile.limits_are_per = Some(LimitScope::Session),
             "" => {}
             _ => panic!("{member}"),
         }
@@ -45,18 +47,24 @@ fn bank(said: &str) -> String {
     match (Settings { typed: &typed, variables, layers }).bank() {
         Ok(Bank::Internal) => "internal".to_owned(),
         Ok(Bank::At(bank)) => {
-            let BankSettings { environment, base_url, api_key, context, custody, .. } = *bank;
-            let key = match api_key.value {
+            let BankSettings { environment, base_url, api_key, context, custody, .. } = &*bank;
+            let of_users = [
+                (bank.user_installation.value != UserInstallation::Own).then_some(" installation"),
+                (bank.limits_are_per.value != LimitScope::Address).then_some(" limits"),
+            ];
+            let of_users: String = of_users.into_iter().flatten().collect();
+            let key = match &api_key.value {
                 KeyPlace::File(file) => file.display().to_string(),
                 KeyPlace::Variable(key) => key.expose().to_owned(),
                 KeyPlace::Command(words) => words.join(" "),
                 KeyPlace::Asked => "asked".to_owned(),
                 KeyPlace::Elsewhere(other) => format!("not of {other}"),
             };
-            let url = if base_url.source == Source::Default { "-".to_owned() } else { base_url.value };
-            let context = context.value.map(|file| format!(" context {}", file.display())).unwrap_or_default();
-            let custody = custody.value.map(|folder| format!(" custody {}", folder.display())).unwrap_or_default();
-            format!("{} {url} key {key}{context}{custody}", environment.value)
+            let url = if base_url.source == Source::Default { "-" } else { &base_url.value };
+            let context = context.value.as_ref().map(|file| format!(" context {}", file.display())).unwrap_or_default();
+            let custody =
+                custody.value.as_ref().map(|folder| format!(" custody {}", folder.display())).unwrap_or_default();
+            format!("{} {url} key {key}{context}{custody}{of_users}", environment.value)
         }
         Err(failure) => format!("refused: {}", failure.message()),
     }
@@ -100,7 +108,9 @@ fn the_bank_and_its_key_come_from_one_place() {
         ("d.env=production d.url=u d.key=f d.context=c", "production u key f context c"),
         ("d.url=u d.key=f d.context=c context=t", "sandbox u key f context t"),
         ("d.url=u d.key=f d.custody=c", "sandbox u key f custody c"),
-        ("url=t key=f d.key=g d.custody=c", "sandbox t key f"),
+        ("url=t key=f d.key=g d.custody=c d.installation= d.limits=", "sandbox t key f"),
+        ("d.key=f d.installation=", "sandbox - key f installation"),
+        ("b.key=f b.limits= d.installation=", "sandbox - key f limits"),
         ("b.key=f d.env=production d.url=u d.key=g d.context=c", "sandbox - key f"),
         ("p.url=u p.key=f b.key=g b.url=v d.key=h d.url=w", "sandbox u key f"),
         ("b.=", "sandbox - key asked"),
@@ -134,4 +144,20 @@ fn the_bank_and_its_key_come_from_one_place() {
         assert!(bank.starts_with(expected), "{said}: {bank}");
         assert!(bank.starts_with("refused: ") || bank == expected, "{said}: {bank}");
     }
+}
+
+#[tokio::test]
+async fn the_client_has_what_the_profile_says_of_users() {
+    test_timeout::start();
+    let profile = Profile {
+        user_installation: Some(UserInstallation::Partner),
+        limits_are_per: Some(LimitScope::Session),
+        ..Profile::default()
+    };
+    let default = Some(NamedProfile { name: "default".to_owned(), file: PathBuf::new(), profile });
+    let (typed, variables) = (ConnectionOptions::default(), Variables::default());
+    let bank = Settings { typed: &typed, variables, layers: Layers { default, ..Layers::default() } }.bank().unwrap();
+    let connection = crate::connection::BankConnection::new(&bank, 1, false).await.unwrap();
+    let builder = format!("{:?}", connection.builder());
+    assert!(builder.contains("user_installation: Partner") && builder.contains("scope: Session"), "{builder}");
 }

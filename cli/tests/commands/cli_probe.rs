@@ -184,12 +184,12 @@ async fn the_settings_that_fit_are_named() {
     };
     assert_eq!(
         answer("May a user's session be opened under the partner's installation?"),
-        "accepted: `UserInstallation::Partner` fits"
+        "accepted: `user_installation = \"partner\"` fits"
     );
     assert_eq!(answer("May it be opened under an installation of the user's own?"), "refused: 400");
     assert_eq!(
         answer("Whose calls count towards a rate limit together?"),
-        "those of one session: `LimitScope::Session` fits"
+        "those of one session: `limits_are_per = \"session\"` fits"
     );
     // No token of a user is in the report, and nothing of the users is left but what bunq cannot remove.
     assert_eq!(report["left"].as_array().unwrap().len(), 2, "{}", report["left"]);

@@ -157,7 +157,7 @@ fn a_custody_is_named_by_an_option_or_a_profile() {
     let (_, err, code) = ran(program(&folder).args(["users", "list", "--custody"]).arg(&none));
     assert!(err.contains("chmod") && code == 18, "{err}");
     let (_, err, code) = ran(program(&folder).args(["--sandbox", "users", "list", "--custody", "users"]));
-    assert!(err.contains("--sandbox and --custody cannot be given together") && code == 2, "{err}");
+    assert!(err.contains("--sandbox and --custody FOLDER cannot be given together") && code == 2, "{err}");
     let (out, err, code) = ran(program(&folder).args(["--sandbox", "users", "list"]));
     assert_eq!((out.as_str(), err.as_str(), code), ("", "there are none\n", 0));
 }

@@ -45,6 +45,8 @@ mod cli_profiles;
 #[cfg(unix)]
 mod cli_read_once;
 mod cli_receipts;
+#[cfg(unix)]
+mod cli_release;
 mod cli_sandbox;
 #[cfg(unix)]
 mod cli_sandbox_service;
