@@ -28,6 +28,9 @@ use crate::variables::environment_variable;
 /// Cheap to clone: all clones share the connections, the rate limits and one session, which the first call that needs
 /// it opens. Must be used within a Tokio runtime.
 ///
+/// A process has one client for each bank and API key: what two clients know, they do not share. Two of one key have two sessions, and the
+/// sessions of their [users](Self::users) are opened in two orders, neither of which knows the deadlines of the other; clone one instead.
+///
 /// Several runtimes can share one client, for example a `static` in tests with a runtime each, and each runtime can end
 /// at any time. Each runtime has its own connections; when a runtime ends that ran a shared task, another runtime takes
 /// the task over. If a session is being opened in a runtime that exists but is not being run, such as a
@@ -128,7 +131,8 @@ impl Client {
         self.oauth.clone()
     }
 
-    /// Returns the users of the partner: their credentials are activated and kept, and there is a client for each.
+    /// Returns the users of the partner: their credentials are activated and kept, and there is a client for each. All clones of this
+    /// client have the same users, whose sessions are opened in one order.
     pub fn users(&self) -> Users {
         self.users.clone()
     }

@@ -1,7 +1,7 @@
 //! The users of a partner: their credentials in custody, their sessions, and clients that act for them.
 //!
 //! bunq shows the token of a credential once, and lets it live for four hours unused. So it is stored before anything is done with
-//! it ([`activation`]), and its session is opened in the one order that all sessions of a process have. bunq decides what is right:
+//! it ([`activation`]), and its session is opened in the one order that all sessions of a client have. bunq decides what is right:
 //! the provision is read, and what is in custody is held against its credential.
 
 mod activation;
@@ -43,7 +43,8 @@ use crate::types::{Phase, ProvisionId};
 /// in the sandbox) unless a session was opened with it, and one session can be opened in 30 seconds. So
 ///
 /// - a token is stored before it is used, and found again after a crash at any point;
-/// - all sessions of a client and its users are opened in one order: the partner's first, then that whose credential expires first;
+/// - all sessions of a client, its clones and its users are opened in one order: the partner's first, then that whose credential expires
+///   first. Another client has an order of its own: a process has one client for each bank and API key;
 /// - one that cannot be in time, or that would make another late, is refused at once
 ///   ([`RateLimited`](crate::ErrorKind::RateLimited), with the time that it would have needed);
 /// - a session that has ended is opened again with the stored token.

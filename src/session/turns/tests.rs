@@ -400,7 +400,7 @@ async fn what_expires_together_goes_by_its_ids() {
     assert_eq!(bank.opened(), (0..=20).collect::<Vec<u64>>());
 }
 
-/// The turns are those of a process, not of a runtime: each of these has one of its own.
+/// The turns are those of a client, not of a runtime: each of these has one of its own.
 #[test]
 fn several_runtimes_share_the_turns() {
     test_timeout::start();
