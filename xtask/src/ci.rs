@@ -10,7 +10,7 @@ use crate::package::Step;
 use crate::{docs, endpoint, layers, package, path, run as command, spec, target, test_timeouts};
 
 /// All but those of the packages, which come last.
-const STEPS: [Step; 14] = [
+const STEPS: [Step; 15] = [
     ("format", || command("cargo", &["fmt", "--all", "--check"], &[])),
     ("document", document),
     ("layers", layers::run),
@@ -18,15 +18,14 @@ const STEPS: [Step; 14] = [
     ("lint the library", || lint(&["--package", "bunq-partner"])),
     ("lint", || lint(&["--workspace", "--all-features"])),
     ("docs", docs::run),
-    // The README's two commands, and its example, which the second has built; they stay on loopback, whatever the environment
-    // holds.
+    // The README's two commands, its example and that of users, which the second has built; they stay on loopback, whatever the
+    // environment holds.
     ("demo", || command("cargo", &["run", "--", "demo"], &[])),
     ("shells", shells::install),
     // With CI, a test for which a shell is missing fails.
     ("tests", || command("cargo", &["test", "--workspace", "--all-features"], &[LINT[0], LINT[1], ("CI", "1")])),
-    ("example", || {
-        command("env", &["-u", "BUNQ_API_KEY", path(&target().join("debug/examples/close_provision"))?], &[])
-    }),
+    ("example", || example("close_provision")),
+    ("example of users", || example("act_as_user")),
     ("nights", nights),
     ("endpoint", endpoint::run),
     ("contract", || command("cargo", &["xtask", "contract"], &[])),
@@ -65,6 +64,11 @@ const LINT: [(&str, &str); 2] = [("RUSTC_WORKSPACE_WRAPPER", "clippy-driver"), (
 
 fn lint(packages: &[&str]) -> Result<()> {
     command("cargo", &[&["test", "--no-run", "--all-targets"], packages].concat(), &LINT)
+}
+
+/// An example of the sandbox, as a user runs it.
+fn example(name: &str) -> Result<()> {
+    command("env", &["-u", "BUNQ_API_KEY", path(&target().join("debug/examples").join(name))?], &[])
 }
 
 /// Nights of thousands, killed twenty times. `--tests` takes what is built already; `--test` would build it for fewer features.
