@@ -5,11 +5,12 @@ use serde_json::{Value, json};
 use super::document::{Diagnostic, Operation};
 
 /// The extensions of an operation.
-pub(crate) const EXTENSIONS: [&str; 10] = [
+pub(crate) const EXTENSIONS: [&str; 11] = [
     "x-bunq-auth",
     "x-bunq-content-type",
     "x-bunq-idempotent",
     "x-bunq-known-from",
+    "x-bunq-look",
     "x-bunq-managed",
     "x-bunq-questions",
     "x-bunq-rate-limit",

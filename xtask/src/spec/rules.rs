@@ -27,6 +27,7 @@ pub(super) fn check(document: &Document) -> Vec<Diagnostic> {
         check_id(&operation, &mut findings);
         check_examples(document, &operation, &mut findings);
         check_ids_in_path(document, &operation, &mut findings);
+        check_look(document, &operation, &mut findings);
     }
     for callback in callbacks(&document.root) {
         if callback.body().is_some_and(|body| !has_examples(document, body)) {
@@ -106,6 +107,27 @@ fn check_ids_in_path(document: &Document, operation: &Operation<'_>, findings: &
             findings.push(operation.diagnostic(format_args!("its parameter `{name}`: {OF_ANY_KIND}")));
         }
     }
+}
+
+/// Checks that what must not run twice says what a repetition begins with, and its description too, for people.
+fn check_look(document: &Document, operation: &Operation<'_>, findings: &mut Vec<Diagnostic>) {
+    let Some(is_idempotent) = operation.value["x-bunq-idempotent"].as_bool() else { return };
+    let description = operation.value["description"].as_str().unwrap_or_default();
+    let reads = |look: &str| document.operations().iter().any(|read| read.id == look && read.method == "get");
+    let problem = match operation.value["x-bunq-look"].as_str() {
+        _ if is_idempotent && operation.value.get("x-bunq-look").is_none() => return,
+        _ if is_idempotent => "it may be repeated without a look: remove x-bunq-look".to_owned(),
+        None => "it is not idempotent: set x-bunq-look to the operation with which a repetition begins, or to none if nothing \
+                 shows whether it was carried out"
+            .to_owned(),
+        Some("none") => return,
+        Some(look) if !reads(look) => format!("its x-bunq-look `{look}` is no operation that reads: correct it"),
+        Some(look) if !description.contains(&format!("`{look}`")) => {
+            format!("say in its description that a repetition begins with `{look}`")
+        }
+        Some(_) => return,
+    };
+    findings.push(operation.diagnostic(problem));
 }
 
 /// Checks that each request with a body, and each response, has an example.

@@ -22,7 +22,7 @@ use bunq_partner_codegen::headers::is_of_transport;
 const OF_TYPES: [&str; 3] = ["x-bunq-default", "x-bunq-id", "x-bunq-value"];
 
 /// Members that are only for readers.
-pub(super) const TEXTS: [&str; 20] = [
+pub(super) const TEXTS: [&str; 21] = [
     "description",
     "summary",
     "title",
@@ -39,6 +39,7 @@ pub(super) const TEXTS: [&str; 20] = [
     "x-bunq-enum",
     "x-bunq-files",
     "x-bunq-known-from",
+    "x-bunq-look",
     "x-bunq-personal",
     "x-bunq-questions",
     "x-bunq-rule",

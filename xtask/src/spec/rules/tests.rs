@@ -31,9 +31,29 @@ fn each_finding_has_its_line() {
     for (from, to, expected) in [
         ("x-bunq-auth: none", "x-bunq-auth: any", "operation `create_installation`: set x-bunq-auth to "),
         (
-            "      x-bunq-idempotent: false\n      x-bunq-rate-limit: {calls: 2,",
-            "      x-bunq-rate-limit: {calls: 2,",
+            "      x-bunq-idempotent: false\n      x-bunq-look: get_provision\n",
+            "      x-bunq-look: get_provision\n",
             "operation `update_provision`: set x-bunq-idempotent to ",
+        ),
+        (
+            "      x-bunq-look: get_provision\n",
+            "",
+            "operation `update_provision`: it is not idempotent: set x-bunq-look to the operation with which a repetition begins",
+        ),
+        (
+            "x-bunq-look: get_provision\n",
+            "x-bunq-look: update_provision\n",
+            "operation `update_provision`: its x-bunq-look `update_provision` is no operation that reads: correct it",
+        ),
+        (
+            "call `list_credential_ips`, for a while",
+            "look, for a while",
+            "operation `create_credential_ip`: say in its description that a repetition begins with `list_credential_ips`",
+        ),
+        (
+            "x-bunq-idempotent: true\n",
+            "x-bunq-idempotent: true\n      x-bunq-look: none\n",
+            "operation `create_installation`: it may be repeated without a look: remove x-bunq-look",
         ),
         (
             "            examples:\n              public_key:\n                $ref: '#/components/examples/InstallationRequest'\n",
@@ -153,14 +173,14 @@ fn each_finding_has_its_line() {
             "operation `list_device_server`: name it by a verb and a noun: `get_…`",
         ),
         (
-            "operationId: list_provisions\n",
-            "operationId: get_provisions\n",
-            "operation `get_provisions`: name it by a verb and a noun: `list_…`",
+            "operationId: list_credentials\n",
+            "operationId: get_credentials\n",
+            "operation `get_credentials`: name it by a verb and a noun: `list_…`",
         ),
         (
-            "operationId: list_provisions\n",
-            "operationId: list_provision\n",
-            "operation `list_provision`: it lists many: name it in the plural, as in `list_provisions`",
+            "operationId: list_credentials\n",
+            "operationId: list_credential\n",
+            "operation `list_credential`: it lists many: name it in the plural, as in `list_credentials`",
         ),
         (
             "operationId: create_provision\n",
