@@ -214,7 +214,8 @@ impl State {
     }
 
     fn mark_late(&mut self, shared: &Shared, now: Instant) {
-        let forecast = self.forecast(shared, now);
+        // That one was slow says nothing of the others: what can still be in time is not given up.
+        let forecast = Forecast { exchange: Duration::ZERO, ..self.forecast(shared, now) };
         self.queue.mark_late(now, |ahead| forecast.turn(ahead));
     }
 

@@ -6,6 +6,7 @@
 mod common;
 mod crossed;
 mod custody;
+mod in_time;
 mod onboarding;
 mod refused;
 mod whole_way;
