@@ -8,8 +8,8 @@ use futures_util::future::join_all;
 use futures_util::stream::TryStreamExt as _;
 
 use bunq_partner::types::{
-    AttachmentContentType, AttachmentId, InquiryAnswer, InquiryEntryStatus, InquiryEntryType, InquiryStatus,
-    UpdateUserInformationInquiryEntryRequest, UserInformationInquiry, UserInformationInquiryEntryId,
+    AttachmentContentType, AttachmentId, InquiryAnswer, InquiryEntryStatus, InquiryEntryType, InquiryPurpose,
+    InquiryStatus, UpdateUserInformationInquiryEntryRequest, UserInformationInquiry, UserInformationInquiryEntryId,
     UserInformationInquiryId,
 };
 use bunq_partner::{
@@ -338,5 +338,27 @@ async fn an_answer_that_is_given_again_may_still_arrive_too() {
         tokio::time::timeout(Duration::from_secs(2), inquiries.answer(id, entry, &answer)).await.unwrap_err();
         let again = user.another_process().answer(id, entry, &answer).await.unwrap();
         assert_eq!((again.acceptance(), user.sent_and_taken()), (Acceptance::Already, (1, 1)), "{with_file}");
+    }
+}
+
+/// One filter alone tells two inquiries apart.
+#[tokio::test]
+async fn inquiries_are_listed_by_their_purpose() {
+    test_timeout::start();
+    let user = User::new(Sandbox::builder()).await;
+    let mut renewal = SeedInquiry::new([FUNDS]);
+    renewal.purpose = InquiryPurpose::DocumentExpiryRenewal;
+    let (first, _) = user.asked(SeedInquiry::new([FUNDS])).await;
+    let (second, _) = user.asked(renewal).await;
+    use InquiryPurpose::{ComplianceScreening, DocumentExpiryRenewal, Onboarding};
+    for (purposes, expected) in [
+        (vec![Onboarding], vec![first]),
+        (vec![DocumentExpiryRenewal], vec![second]),
+        (vec![DocumentExpiryRenewal, Onboarding], vec![second, first]),
+        (vec![ComplianceScreening], vec![]),
+    ] {
+        let listed = user.client.inquiries().list().purpose(purposes.clone()).stream();
+        let listed: Vec<_> = listed.map_ok(|inquiry| inquiry.id).try_collect().await.unwrap();
+        assert_eq!(listed, expected, "{purposes:?}");
     }
 }

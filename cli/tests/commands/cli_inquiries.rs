@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use bunq_partner::types::{InquiryEntryType, UserInformationInquiryId};
+use bunq_partner::types::{InquiryEntryType, InquiryPurpose, UserInformationInquiryId};
 use bunq_partner::{Operation, ProvisionId};
 use bunq_partner_sandbox::{Fault, Injection, Review, Sandbox, SeedInquiry};
 use serde_json::{Value, json};
@@ -84,10 +84,14 @@ async fn what_is_about_a_person_is_shown_on_request() {
     assert_eq!(shown[1]["reject_reason"], "The answer does not say what was asked.");
     assert!(shown[1]["submitted"].as_str().unwrap().contains(TEXT), "{shown}");
 
+    let mut renewal = SeedInquiry::new([InquiryEntryType::UserPersonSourceOfFund]);
+    renewal.purpose = InquiryPurpose::DocumentExpiryRenewal;
+    user.sandbox.inquire(user.id, renewal).unwrap();
     for (filter, count) in [
-        ("--status EXPECTING_REPLY_FROM_USER", 2),
+        ("--status EXPECTING_REPLY_FROM_USER", 3),
         ("--status finalized", 0),
         ("--purpose ONBOARDING --kind USER_PERSON", 2),
+        ("--purpose document_expiry_renewal", 1),
         ("--kind USER_COMPANY,UNKNOWN_YET", 0),
         ("--limit 1", 1),
     ] {
