@@ -6,6 +6,7 @@
 //! the generated files.
 
 mod both_ways;
+mod bounds;
 pub mod bundle;
 mod bytes;
 pub mod callbacks;

@@ -27,6 +27,8 @@ pub(crate) fn lower(document: &Document) -> Value {
     for_each_object(&mut root, &mut |object| {
         // `both_ways` writes the field of the unknown members.
         object.remove("additionalProperties");
+        // `bounds` enforces it.
+        object.remove("minProperties");
         // progenitor does not support a schema of null only.
         lower_nullable(object);
         // `Tidy` makes null read as an empty list.

@@ -14,7 +14,7 @@ use super::policy::{Policy, SessionOf};
 use super::signature::{Method, arguments, last_name, response, signature};
 use super::types::accessor;
 use super::users::PathUser;
-use super::{calls, headers, provenance, refusals};
+use super::{bounds, calls, headers, provenance, refusals};
 
 /// The methods, and the data types that only they use.
 pub(crate) struct Methods {
@@ -91,6 +91,9 @@ impl Method<'_> {
         }
         let (mut asked, mut all_given) = (borrowed.clone(), given.clone());
         let mut request = quote!(requests(api.transport()).#name(#(#passed),*));
+        if let Some(bounds) = bounds::of_body(self.document, &self.operation) {
+            request = quote!(within_bounds(#request, &#bounds));
+        }
         if let Some(content_type) = self.content_type() {
             parameters
                 .extend([quote!(content_type: #content_type), quote!(body: impl ::std::convert::Into<::bytes::Bytes>)]);

@@ -234,7 +234,12 @@ impl VisitMut for Tidy<'_> {
         visit_mut::visit_item_struct_mut(self, item);
         // The generator passes over how many items a list must have.
         let schema = item.ident.to_string();
-        let properties = &self.document.root["components"]["schemas"][&schema]["properties"];
+        let described = &self.document.root["components"]["schemas"][&schema];
+        if let Some(least) = described["minProperties"].as_u64().map(Literal::u64_unsuffixed) {
+            let said = syn::parse_quote!(#[cfg_attr(feature = "schemars", schemars(extend("minProperties" = #least)))]);
+            item.attrs.push(said);
+        }
+        let properties = &described["properties"];
         for field in &mut item.fields {
             let Some(name) = wire_name(field) else { continue };
             let property = &properties[&name];

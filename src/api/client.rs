@@ -1,10 +1,14 @@
 //! The generated client. It builds the requests and sends nothing.
 
+use std::collections::HashMap;
+
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
-use reqwest::Request;
 use reqwest::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use reqwest::{Body, Request};
 use serde::Serialize;
+use serde::de::IgnoredAny;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::transport::Transport;
 
@@ -82,6 +86,44 @@ pub(super) fn set_json(request: &mut Request, body: &impl Serialize) -> Result<(
     }
     set(request, serde_json::to_vec(body).map_err(|_| RequestError::Unbuildable)?);
     Ok(())
+}
+
+/// The bounds of a body, beside those of its values.
+pub(super) struct BodyBounds {
+    /// It has at least one of these members, if there are any.
+    pub(super) one_of: &'static [&'static str],
+    pub(super) lists: &'static [ListBounds],
+}
+
+/// How many values a list has that is there.
+pub(super) struct ListBounds {
+    pub(super) name: &'static str,
+    pub(super) least: usize,
+    pub(super) most: usize,
+}
+
+/// Refuses a request whose body is not within these bounds.
+pub(super) fn within_bounds(
+    request: Result<Request, RequestError>,
+    bounds: &BodyBounds,
+) -> Result<Request, RequestError> {
+    let request = request?;
+    let body = request.body().and_then(Body::as_bytes).unwrap_or_default();
+    let members: HashMap<String, &RawValue> = serde_json::from_slice(body).map_err(|_| RequestError::Unbuildable)?;
+    if members.is_empty() && !bounds.one_of.is_empty() {
+        let problem = format!("the body is empty: give at least one of {}", bounds.one_of.join(", "));
+        return Err(RequestError::Refused(problem));
+    }
+    for ListBounds { name, least, most } in bounds.lists {
+        let list = members.get(*name).map(|list| serde_json::from_str::<Vec<IgnoredAny>>(list.get()));
+        let problem = match list.transpose().map_err(|_| RequestError::Unbuildable)?.map_or(*least, |list| list.len()) {
+            count if count < *least => format!("{name} has {count} values: give {least} at least"),
+            count if count > *most => format!("{name} has {count} values: give {most} at most"),
+            _ => continue,
+        };
+        return Err(RequestError::Refused(problem));
+    }
+    Ok(request)
 }
 
 /// Adds a header that a caller gives to a request.

@@ -19,7 +19,7 @@ use futures_util::stream::Stream;
 pub use self::body::RequestBody;
 use self::body::with_bytes;
 pub use self::calls::Api;
-use self::client::{requests, with_header};
+use self::client::{BodyBounds, ListBounds, requests, with_header, within_bounds};
 use self::envelope::{each, first, is_whole, joined, of_kind, repeats, required};
 pub(crate) use self::pages::{items, pages};
 pub use self::response::{RequestPreview, Response, ResponseBody, UploadPreview};

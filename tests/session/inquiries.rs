@@ -84,6 +84,12 @@ fn file(id: AttachmentId) -> UpdateUserInformationInquiryEntryRequest {
     request
 }
 
+fn files(count: u64) -> UpdateUserInformationInquiryEntryRequest {
+    let mut request = UpdateUserInformationInquiryEntryRequest::new();
+    request.all_attachment_id = (1..=count).map(|id| id.try_into().unwrap()).collect();
+    request
+}
+
 /// An error of an answer says nothing of it.
 fn problem(error: &Error) -> String {
     let shown = format!("{error} {error:?} {error:#?}");
@@ -138,8 +144,9 @@ async fn what_does_not_wait_gets_no_answer() {
             entry,
             UpdateUserInformationInquiryEntryRequest::new(),
             ErrorKind::InvalidInput,
-            "neither files nor a text",
+            "the body is empty: give at least one of all_attachment_id, answer",
         ),
+        (id, entry, files(101), ErrorKind::InvalidInput, "all_attachment_id has 101 values: give 100 at most"),
         (id, others, text(TEXT), ErrorKind::InvalidInput, "has no entry"),
         (9_999_u64.try_into().unwrap(), entry, text(TEXT), ErrorKind::NotFound, "no inquiry"),
     ] {

@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
-use bunq_partner::types::{AttachmentContentType, ListProvisionsQuery, RequestedStatus, UpdateProvisionRequest};
-use bunq_partner::{ErrorKind, Operation, PageSize, Sent, UserKind};
+use bunq_partner::types::{
+    AttachmentContentType, CreateNationalityRequest, CreateTaxResidentRequest, ListProvisionsQuery, RequestedStatus,
+    UpdateProvisionRequest, UpdateUserInformationInquiryEntryRequest,
+};
+use bunq_partner::{ErrorKind, MemoryCustody, Operation, PageSize, Sent, UserKind};
 use bunq_partner_sandbox::{Fault, Injection, ReceivedSignature, Sandbox};
 use futures_util::TryStreamExt as _;
 use serde_json::{Value, json};
@@ -151,6 +154,41 @@ async fn a_call_by_name_is_checked_before_anything_is_sent() {
         assert!(error.to_string().starts_with(operation.id) && error.to_string().contains(problem), "{error}");
     }
     assert!(sandbox.call_log().is_empty());
+}
+
+#[tokio::test]
+async fn a_body_beyond_the_bounds_of_the_document_is_refused_before_anything_is_sent() {
+    test_timeout::start();
+    let sandbox = Sandbox::start().await.unwrap();
+    let client = sandbox.client().custody(MemoryCustody::new()).build().unwrap();
+    let user = client.users().activate(sandbox.populate(1)[0]).await.unwrap();
+    sandbox.take_call_log();
+    let (api, inquiry, entry) = (user.api(), 1_u64.try_into().unwrap(), 2_u64.try_into().unwrap());
+    let answers = async |files: u64| {
+        let mut answer = UpdateUserInformationInquiryEntryRequest::new();
+        answer.all_attachment_id = (1..=files).map(|id| id.try_into().unwrap()).collect();
+        api.update_user_information_inquiry_entry(inquiry, entry, &answer).await.map(drop)
+    };
+    let nationalities = async |count| {
+        let request = CreateNationalityRequest::new(vec!["NL".parse().unwrap(); count]);
+        api.create_nationality(&request).await.map(drop)
+    };
+    let none = CreateTaxResidentRequest::new(Vec::new());
+    let bounds = " values: give 1 at least";
+    for (refused, problem) in [
+        (answers(0).await, "the body is empty: give at least one of all_attachment_id, answer".to_owned()),
+        (answers(101).await, "all_attachment_id has 101 values: give 100 at most".to_owned()),
+        (nationalities(0).await, format!("all_nationality has 0{bounds}")),
+        (nationalities(51).await, "all_nationality has 51 values: give 50 at most".to_owned()),
+        (api.create_tax_resident(&none).await.map(drop), format!("tax_resident has 0{bounds}")),
+    ] {
+        let error = refused.unwrap_err();
+        assert_eq!((error.kind(), error.sent()), (ErrorKind::InvalidInput, Sent::No));
+        assert!(error.to_string().contains(&problem), "{error}");
+    }
+    assert!(sandbox.call_log().is_empty());
+    nationalities(50).await.unwrap();
+    assert_eq!(answers(100).await.unwrap_err().kind(), ErrorKind::NotFound);
 }
 
 #[tokio::test(start_paused = true)]

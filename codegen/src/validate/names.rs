@@ -14,7 +14,7 @@ pub(super) fn two_of_one_name<T: Copy>(all: impl Iterator<Item = T>, name: impl 
 }
 
 /// The names that the code around the arguments of a method has: its arguments, variables and functions.
-const OF_METHODS: [&str; 27] = [
+const OF_METHODS: [&str; 28] = [
     "api",
     "body",
     "content_type",
@@ -42,6 +42,7 @@ const OF_METHODS: [&str; 27] = [
     "value",
     "with_bytes",
     "with_header",
+    "within_bounds",
 ];
 
 /// The names of what is called of a query, which has a method for each of its parameters.

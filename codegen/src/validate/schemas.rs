@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::both_ways;
 use super::for_each_part;
 use super::names::is_name;
+use crate::bounds;
 use crate::bytes;
 use crate::direction::Directions;
 use crate::document::{Diagnostic, Document};
@@ -81,6 +82,9 @@ pub(super) fn check(document: &Document, diagnostics: &mut Vec<Diagnostic>) {
                 find(name, &format_args!("the values `{other}` and `{text}` have one name in Rust"));
             }
         }
+    }
+    for (name, problem) in bounds::problems(document) {
+        find(name, &problem);
     }
     check_shared_enums(document, diagnostics);
 }

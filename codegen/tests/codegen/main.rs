@@ -3,6 +3,7 @@
 #![allow(clippy::panic, clippy::unwrap_used)]
 
 mod both_ways;
+mod bounds;
 mod bundle;
 mod bytes;
 mod callbacks;

@@ -132,7 +132,8 @@ impl Inquiries {
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](ErrorKind::InvalidInput) if the answer has neither files nor a text, or the inquiry has no such entry.
+    /// [`InvalidInput`](ErrorKind::InvalidInput) if the answer has neither files nor a text, or more than 100 files, or the inquiry has no
+    /// such entry.
     /// [`Unattainable`](ErrorKind::Unattainable) if the entry does not wait for an answer, the inquiry is over or has expired, or bunq has
     /// taken another answer meanwhile. Such errors have the inquiry: `error.last_seen::<UserInformationInquiry>()`.
     ///
@@ -144,9 +145,9 @@ impl Inquiries {
         entry: UserInformationInquiryEntryId,
         answer: &UpdateUserInformationInquiryEntryRequest,
     ) -> Result<Waiter<UserInformationInquiry>, Error> {
-        if answer.all_attachment_id.is_empty() && answer.answer.is_none() {
-            return Err(Error::invalid_input("answer", "it has neither files nor a text: give at least one of them"));
-        }
+        // Refused by the bounds of the document, before anything is read or kept.
+        self.api
+            .preview_of(|api| async move { api.update_user_information_inquiry_entry(inquiry, entry, answer).await })?;
         let (budget, reply) = (self.api.budget(), Reply { inquiry, entry, request: answer });
         let of_entry = self.answers.of(entry);
         let Ok(mut in_flight) = timeout(budget.left(), of_entry.lock()).await else {

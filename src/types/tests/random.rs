@@ -218,7 +218,7 @@ impl<'a> Random<'a> {
     }
 
     fn object(&mut self, schema: &Map<String, Value>) -> Value {
-        known(schema, &["type", "properties", "required", "additionalProperties"]);
+        known(schema, &["type", "properties", "required", "additionalProperties", "minProperties"]);
         let Some(properties) = schema.get("properties").and_then(Value::as_object) else {
             return json!({});
         };
@@ -233,6 +233,9 @@ impl<'a> Random<'a> {
             if required.contains(&name.as_str()) || self.rng.bool() {
                 members.insert(name.clone(), self.of(property));
             }
+        }
+        if members.is_empty() && schema.contains_key("minProperties") {
+            members.extend(properties.iter().take(1).map(|(name, property)| (name.clone(), self.of(property))));
         }
         if schema.contains_key("additionalProperties") {
             members.insert("novelty".into(), self.anything());
