@@ -30,6 +30,8 @@ impl Renewals {
 pub(super) struct Forecast<'a> {
     pub(super) limits: &'a RateLimits,
     pub(super) now: Instant,
+    /// All wait until then.
+    pub(super) not_before: Instant,
     /// How many go before all that wait.
     pub(super) before: usize,
     /// How long it takes to open one.
@@ -41,9 +43,9 @@ impl Forecast<'_> {
     /// When a session can be opened before which so many others wait.
     pub(super) fn turn(&self, ahead: usize) -> Instant {
         let operation = &Operation::CREATE_SESSION;
-        let Some(turn) = self.limits.turn(operation, self.now, ahead + self.before) else { return self.now };
+        let Some(turn) = self.limits.turn(operation, self.now, ahead + self.before) else { return self.not_before };
         let exchanges = times(self.exchange, ahead as u128);
-        let turn = turn.max(self.now).checked_add(exchanges).unwrap_or(turn);
+        let turn = turn.max(self.not_before).checked_add(exchanges).unwrap_or(turn);
         let Some(Renewals { next, every }) = self.renewals.filter(|renewals| renewals.next <= turn) else {
             return turn;
         };

@@ -99,15 +99,20 @@ fn api(transport: &Arc<Transport>, credentials: Credentials) -> Api {
     Api::new(Arc::clone(transport), Arc::new(credentials))
 }
 
-/// Makes a key and exchanges it for bunq's.
+/// Makes a key for an installation.
+pub(super) async fn make_key(device: &Device) -> Result<SigningKey, Error> {
+    let SigningKeys(make) = device.signing_keys.clone();
+    let made = tokio::task::spawn_blocking(move || make()).await.map_err(Error::internal)?;
+    made.map_err(Error::internal)
+}
+
+/// Exchanges a key for bunq's.
 pub(super) async fn install(
     transport: &Arc<Transport>,
     device: &Device,
+    signing_key: SigningKey,
     trouble: &Trouble,
 ) -> Result<Installation, Error> {
-    let SigningKeys(make) = device.signing_keys.clone();
-    let signing_key = tokio::task::spawn_blocking(move || make()).await.map_err(Error::internal)?;
-    let signing_key = signing_key.map_err(Error::internal)?;
     let request = InstallationRequest::new(signing_key.public_key_pem().map_err(Error::internal)?);
     // No call before it has sent the key, but one of another client may have.
     let credentials = Credentials::default().hiding(&device.api_key);

@@ -18,6 +18,8 @@ mod forecast;
 pub(crate) mod handshake;
 mod installation;
 mod keeper;
+mod order;
+mod place;
 mod queue;
 mod renewal;
 #[cfg(test)]
@@ -42,11 +44,13 @@ pub use self::handshake::UserInstallation;
 use self::handshake::{ACCEPTED, Device};
 use self::keeper::Keeper;
 pub use self::user::{SessionUser, UserKind};
+use self::users_turn::Work;
 pub(crate) use self::users_turn::{Owner, UsersTurn};
 use crate::error::{Error, ErrorKind, Remedy, Sent};
 use crate::operation::Operation;
 use crate::sync::lock;
 use crate::transport::credentials::{BoxFuture, Credentials, Installation, ProvideCredentials, Renewal};
+use crate::transport::signature::SigningKey;
 use crate::transport::spans::{self, Awaited};
 use crate::transport::trouble::Trouble;
 use crate::transport::{Transport, metrics, runtime};
@@ -142,6 +146,13 @@ impl SessionState {
     fn installation(&self) -> Option<Arc<Installation>> {
         self.context.as_ref().map(|context| &context.installation).or(self.forgotten.as_ref()).cloned()
     }
+}
+
+/// What an opening has made so far. What fails is tried again with it.
+#[derive(Clone)]
+struct Made {
+    key: Option<SigningKey>,
+    context: Option<Context>,
 }
 
 impl Context {
@@ -453,20 +464,18 @@ impl Shared {
         deadline: Option<Instant>,
     ) -> Result<Opened, Error> {
         let _turn = self.owner.begin();
-        let made = Mutex::new(known.map(|context| Context { session: None, ..context }));
-        // A user has its turn for the session alone, unless an outage comes before it: then it makes all that is missing in its turn.
-        match self.prepare(&made, trouble).await {
-            Err(error) if !self.owner.tries_again_after(&error) => return Err(error),
-            _ => {}
-        }
-        let made = &made;
+        let known = known.map(|context| Context { session: None, ..context });
+        let is_prepared = known.as_ref().is_some_and(|context| context.device_registered);
+        let made = &Mutex::new(Made { key: None, context: known });
+        let prepare = || async move { self.prepare(made, trouble).await.map(drop) };
         let attempt = |time| async move {
             let context = self.prepare(made, trouble).await?;
             let credentials = self.credentials_of(&context);
             let session = handshake::open(&self.transport, &self.device, credentials, trouble, time).await?;
             Ok((context, session))
         };
-        let (mut context, session) = self.owner.open(&self.transport, attempt, trouble, deadline).await?;
+        let work = Work { is_prepared, prepare, attempt };
+        let (mut context, session) = self.owner.open(&self.transport, work, trouble, deadline).await?;
         tracing::info!(renew_at = session.renew_at.map(display), "a session is open");
         metrics::session_opened();
         let opened = context.opened(&session);
@@ -477,14 +486,20 @@ impl Shared {
     }
 
     /// Makes the installation and the device, as far as they are missing in `made`.
-    async fn prepare(&self, made: &Mutex<Option<Context>>, trouble: &Trouble) -> Result<Context, Error> {
-        let known = lock(made).clone();
-        let mut context = match known {
+    async fn prepare(&self, made: &Mutex<Made>, trouble: &Trouble) -> Result<Context, Error> {
+        let Made { key, context } = lock(made).clone();
+        let mut context = match context {
             Some(context) => context,
             None => {
-                let installation = Arc::new(handshake::install(&self.transport, &self.device, trouble).await?);
+                let key = match key {
+                    Some(key) => key,
+                    None => handshake::make_key(&self.device).await?,
+                };
+                lock(made).key = Some(key.clone());
+                let installation = handshake::install(&self.transport, &self.device, key, trouble).await?;
+                let installation = Arc::new(installation);
                 let context = Context { installation, is_partners: false, device_registered: false, session: None };
-                *lock(made) = Some(context.clone());
+                lock(made).context = Some(context.clone());
                 // What a token was used with stays until bunq takes it with another.
                 if !self.state().context.as_ref().is_some_and(|context| context.is_partners) {
                     self.keep(&context, trouble).await?;
@@ -496,7 +511,7 @@ impl Shared {
             let credentials = self.credentials_of(&context);
             handshake::register(&self.transport, &self.device, credentials, trouble).await?;
             context.device_registered = true;
-            *lock(made) = Some(context.clone());
+            lock(made).context = Some(context.clone());
             self.keep(&context, trouble).await?;
         }
         Ok(context)

@@ -7,6 +7,7 @@
 //! overtaken for an outage.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -20,6 +21,24 @@ const MAX_FAILURES: u32 = 6;
 /// If so many in a row have failed, it is found out whether bunq works before others are tried.
 const MAX_IN_A_ROW: usize = 4;
 
+/// So many sessions are prepared at once. Each takes a key, which is a tenth of a second of CPU time, and two calls.
+pub(super) const MAX_PREPARED_AT_ONCE: usize = 8;
+
+/// A session of a user that is to be opened.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wanted<'a> {
+    pub(super) id: ProvisionId,
+    /// From [`SessionQueue::ticket`].
+    pub(super) ticket: u64,
+    pub(super) deadline: Instant,
+    /// The credential was used before, so that it does not expire.
+    pub(super) is_renewal: bool,
+    /// Nothing has to be made before it can be opened.
+    pub(super) is_prepared: bool,
+    /// The credential was replaced by another.
+    pub(super) is_withdrawn: &'a AtomicBool,
+}
+
 /// A session that waits for its turn, or has it.
 #[derive(Debug)]
 pub(super) struct Entry {
@@ -28,6 +47,7 @@ pub(super) struct Entry {
     /// When the session must have been requested.
     pub(super) deadline: Instant,
     pub(super) state: EntryState,
+    pub(super) preparation: Preparation,
     /// Told when `state` has changed, or when the entry may be next.
     pub(super) wake: Arc<Notify>,
     /// How often it has failed, not counting outages.
@@ -41,12 +61,25 @@ pub(super) enum EntryState {
     Waits,
     /// Its future was not polled when its turn came.
     IsPassedOver,
+    /// It was refused for its rate alone: others go until then.
+    Pauses(Instant),
     /// It has its turn, since then.
     Goes(Instant),
     /// It cannot be in time any more: its turn would come after this time.
     IsLate(Duration),
     /// Its credential was replaced by another.
     IsWithdrawn,
+}
+
+/// Whether what a session needs was made: its installation, with a key and a device. It is made before the turn, so that it holds
+/// nobody up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Preparation {
+    Needed,
+    /// Since then.
+    IsGoing(Instant),
+    /// It was made, or that has failed or does not end: then it is made in the turn.
+    IsOver,
 }
 
 /// Whose turn is next.
@@ -77,9 +110,12 @@ impl SessionQueue {
         self.tickets
     }
 
-    pub(super) fn add(&mut self, ticket: u64, id: ProvisionId, deadline: Instant) -> Arc<Notify> {
+    pub(super) fn add(&mut self, wanted: &Wanted<'_>) -> Arc<Notify> {
+        let &Wanted { id, ticket, deadline, is_prepared, .. } = wanted;
         let (state, wake) = (EntryState::Waits, Arc::<Notify>::default());
-        let entry = Entry { id, ticket, deadline, state, wake: Arc::clone(&wake), failures: 0, failed_at: None };
+        let preparation = if is_prepared { Preparation::IsOver } else { Preparation::Needed };
+        let entry =
+            Entry { id, ticket, deadline, state, preparation, wake: Arc::clone(&wake), failures: 0, failed_at: None };
         self.entries.push(entry);
         wake
     }
@@ -97,9 +133,12 @@ impl SessionQueue {
         self.entries.iter().filter(|entry| matches!(entry.state, EntryState::Goes(_))).count()
     }
 
-    /// Gives the turn of those back that have had it since before a time: their futures are not polled.
+    /// Gives the turn of those back that have had it since before a time, or are prepared since then: their futures are not polled.
     pub(super) fn take_back(&mut self, before: Instant) {
         for entry in &mut self.entries {
+            if matches!(entry.preparation, Preparation::IsGoing(since) if since < before) {
+                entry.preparation = Preparation::IsOver;
+            }
             if matches!(entry.state, EntryState::Goes(since) if since < before) {
                 entry.state = EntryState::IsPassedOver;
             }
@@ -119,9 +158,20 @@ impl SessionQueue {
             // One that is being opened tells whether bunq works.
             None if self.going() > 0 => Next::Nobody,
             None => waiting()
+                .filter(|entry| !entry.is_prepared_now())
                 .min_by_key(|entry| (entry.deadline, entry.id))
                 .map_or(Next::Nobody, |entry| Next::Look(entry.ticket)),
         }
+    }
+
+    /// The session that is prepared next, if another may be. The order is that of the turns.
+    pub(super) fn next_to_prepare(&self) -> Option<u64> {
+        if self.entries.iter().filter(|entry| entry.is_prepared_now()).count() >= MAX_PREPARED_AT_ONCE {
+            return None;
+        }
+        let needs = |entry: &&Entry| (entry.preparation, entry.state) == (Preparation::Needed, EntryState::Waits);
+        let next = self.entries.iter().filter(needs).min_by_key(|entry| (entry.deadline, entry.id));
+        next.map(|entry| entry.ticket)
     }
 
     /// How many others have their turn before this one, if there are as many: the number doubles with each failure.
@@ -198,9 +248,15 @@ impl SessionQueue {
     }
 }
 
+impl Entry {
+    fn is_prepared_now(&self) -> bool {
+        matches!(self.preparation, Preparation::IsGoing(_))
+    }
+}
+
 impl EntryState {
-    fn is_in_line(self) -> bool {
-        matches!(self, Self::Waits | Self::IsPassedOver)
+    pub(super) fn is_in_line(self) -> bool {
+        matches!(self, Self::Waits | Self::IsPassedOver | Self::Pauses(_))
     }
 }
 
@@ -210,6 +266,11 @@ mod tests {
 
     fn id(id: u64) -> ProvisionId {
         ProvisionId::try_from(id).unwrap()
+    }
+
+    fn add(queue: &mut SessionQueue, number: u64, deadline: Instant) {
+        let (id, ticket, is_withdrawn) = (id(number), queue.ticket(), &AtomicBool::default());
+        queue.add(&Wanted { id, ticket, deadline, is_renewal: false, is_prepared: true, is_withdrawn });
     }
 
     /// A queue, and the time at which it begins.
@@ -228,8 +289,7 @@ mod tests {
         /// Adds users with these ids, whose credentials expire in the order of their ids.
         fn add(&mut self, ids: impl IntoIterator<Item = u64>) {
             for number in ids {
-                let ticket = self.queue.ticket();
-                self.queue.add(ticket, id(number), self.began + Duration::from_secs(number));
+                add(&mut self.queue, number, self.began + Duration::from_secs(number));
             }
         }
 

@@ -12,7 +12,8 @@ use tokio::time::Instant;
 
 use super::context::OpenSession;
 use super::forecast::Renewals;
-use super::turns::{PartnersTurn, Turns, Wanted};
+use super::queue::Wanted;
+use super::turns::{PartnersTurn, Turns};
 use crate::api::Api;
 use crate::error::{Error, ErrorKind, Sent};
 use crate::transport::Transport;
@@ -24,6 +25,15 @@ use crate::types::ProvisionId;
 pub(crate) enum Owner {
     Partner(Turns),
     User(UsersTurn),
+}
+
+/// What opens a session.
+pub(super) struct Work<P, A> {
+    pub(super) is_prepared: bool,
+    /// Makes what is missing before a session can be opened.
+    pub(super) prepare: P,
+    /// Makes it too if it is still missing, and opens a session.
+    pub(super) attempt: A,
 }
 
 /// How the session of a user has its turn.
@@ -75,14 +85,15 @@ impl UsersTurn {
     }
 
     /// Opens the session in its turn: before the credential expires, or by the deadline, or else within the time of a call.
-    async fn open<T, O>(
+    async fn open<T, P, O>(
         &self,
         transport: &Arc<Transport>,
-        attempt: impl Fn(Duration) -> O + Send,
+        Work { is_prepared, prepare, attempt }: Work<impl Fn() -> P + Send, impl Fn(Duration) -> O + Send>,
         trouble: &Trouble,
         deadline: Option<Instant>,
     ) -> Result<T, Error>
     where
+        P: Future<Output = Result<(), Error>> + Send,
         O: Future<Output = Result<T, Error>> + Send,
     {
         let config = transport.config();
@@ -92,10 +103,18 @@ impl UsersTurn {
             false => self.expiry,
         };
         let (id, ticket, is_withdrawn) = (self.id, self.ticket, &self.is_withdrawn);
-        let wanted = Wanted { id, ticket, deadline, is_renewal, is_withdrawn };
+        let wanted = Wanted { id, ticket, deadline, is_renewal, is_prepared, is_withdrawn };
         let waits = format_args!("the session of provision {} waits for its turn", self.id).to_string();
-        let note = || trouble.note(Some(Error::new(ErrorKind::RateLimited, Sent::No, &waits)));
-        note();
+        let waits = Error::new(ErrorKind::RateLimited, Sent::No, &waits);
+        trouble.note(Some(waits.clone()));
+        let prepare = move || {
+            let (prepared, waits) = (prepare(), waits.clone());
+            async move {
+                let prepared = prepared.await;
+                trouble.note(Some(prepared.as_ref().err().unwrap_or(&waits).clone()));
+                prepared
+            }
+        };
         // Others go before a second attempt.
         let time = config.attempt_timeout;
         let open = move || attempt(time);
@@ -104,7 +123,7 @@ impl UsersTurn {
             trouble.note(Some(error.clone()));
             (self.told)(Err(error));
         };
-        let opened = self.turns.open(wanted, open, look, failed);
+        let opened = self.turns.open(wanted, prepare, open, look, failed);
         // After a shutdown the response to a request on the wire counts.
         match select(pin!(opened), pin!(transport.gate().emptied())).await {
             Either::Right(_) => {
@@ -152,19 +171,20 @@ impl Owner {
     }
 
     /// Opens the session by attempts, each within a time.
-    pub(super) async fn open<T, O>(
+    pub(super) async fn open<T, P, O>(
         &self,
         transport: &Arc<Transport>,
-        attempt: impl Fn(Duration) -> O + Send,
+        work: Work<impl Fn() -> P + Send, impl Fn(Duration) -> O + Send>,
         trouble: &Trouble,
         deadline: Option<Instant>,
     ) -> Result<T, Error>
     where
+        P: Future<Output = Result<(), Error>> + Send,
         O: Future<Output = Result<T, Error>> + Send,
     {
         match self {
-            Self::Partner(_) => attempt(transport.config().operation_timeout).await,
-            Self::User(user) => user.open(transport, attempt, trouble, deadline).await,
+            Self::Partner(_) => (work.attempt)(transport.config().operation_timeout).await,
+            Self::User(user) => user.open(transport, work, trouble, deadline).await,
         }
     }
 
@@ -173,11 +193,6 @@ impl Owner {
         if let Self::User(user) = self {
             user.withdraw();
         }
-    }
-
-    /// Whether a failure before the turn is one that the turns are for.
-    pub(super) fn tries_again_after(&self, error: &Error) -> bool {
-        matches!(self, Self::User(_)) && error.is_retryable()
     }
 }
 

@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use futures_util::stream::{StreamExt as _, TryStreamExt as _, iter};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::common::{at_once, calls, id, quick, ready, start, use_elsewhere};
+use crate::common::{at_once, calls, id, once, quick, ready, start, use_elsewhere};
 
 async fn start_with_custody() -> (Sandbox, Client, MemoryCustody) {
     let sandbox = Sandbox::start().await.unwrap();
@@ -159,7 +159,29 @@ async fn partner_and_users_share_the_rate_limit_for_sessions() {
     let client = limited.custody(MemoryCustody::new()).build().unwrap();
     let error = client.users().activate(sandbox.populate(1)[0]).await.unwrap_err();
     assert_eq!((error.kind(), error.sent()), (ErrorKind::RateLimited, Sent::No), "{error}");
-    assert_eq!(calls(&sandbox, "POST", "/session-server").len(), 1);
+    // It is refused before anything is made for it: each of these is the partner's.
+    for path in ["/installation", "/device-server", "/session-server"] {
+        assert_eq!(calls(&sandbox, "POST", path).len(), 1, "{path}");
+    }
+}
+
+/// What was made before stays: a key costs a tenth of a second of CPU time.
+#[tokio::test]
+async fn a_failure_costs_no_other_key() {
+    test_timeout::start();
+    let sandbox = Sandbox::start().await.unwrap();
+    let client = sandbox.client().retry(once()).custody(MemoryCustody::new()).build().unwrap();
+    let id = ready(&client).await;
+    let refused = [&Operation::CREATE_INSTALLATION, &Operation::CREATE_DEVICE_SERVER];
+    for operation in refused {
+        sandbox.inject(Injection::new(Fault::Status(503)).on(operation).times(1));
+    }
+    sandbox.take_call_log();
+    client.users().activate(id).await.unwrap();
+    let installed: Vec<_> = calls(&sandbox, "POST", "/installation").into_iter().map(|call| call.body).collect();
+    assert_eq!(installed.len(), 2);
+    assert_eq!(installed[0], installed[1], "the same key");
+    assert_eq!(calls(&sandbox, "POST", "/device-server").len(), 2);
 }
 
 /// Whoever comes next joins it, also when nothing else is remembered of the user.

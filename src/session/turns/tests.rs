@@ -1,13 +1,17 @@
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use futures_util::future::join_all;
 use tokio::time::{sleep, sleep_until};
 
+use super::super::queue::MAX_PREPARED_AT_ONCE;
 use super::*;
+use crate::error::{CallMetadata, Remedy, Sent};
 use crate::operation::RateLimit;
+use crate::sync::lock;
 use crate::transport::rate_limit::store::Settlement;
 use crate::transport::rate_limit::{LimitScope, Role};
+use crate::types::ProvisionId;
 
 const INTERVAL: Duration = Duration::from_secs(30);
 const LIFE: Duration = Duration::from_secs(4 * 3600);
@@ -62,7 +66,7 @@ impl Bank {
             false => Ok(()),
         };
         let wanted = self.wanted(id, life, self.turns.ticket());
-        self.turns.open(wanted, || self.exchange(id), look, |_| ()).await
+        self.turns.open(wanted, nothing, || self.exchange(id), look, |_| ()).await
     }
 
     /// The first session of a user, whose credential lives for so long.
@@ -75,11 +79,22 @@ impl Bank {
     }
 }
 
+/// A refusal of this operation for its rate.
+fn limited(operation: &'static Operation) -> Error {
+    let error = Error::new(ErrorKind::RateLimited, Sent::Responded, "others have used the limit up");
+    error.with_metadata(CallMetadata::new(operation, 1))
+}
+
+/// Prepares a session that needs nothing.
+async fn nothing() -> Result<(), Error> {
+    Ok(())
+}
+
 /// The first session of a user.
 fn wanted(id: u64, ticket: u64, deadline: Instant) -> Wanted<'static> {
     static IS_WITHDRAWN: AtomicBool = AtomicBool::new(false);
     let id = ProvisionId::try_from(id).unwrap();
-    Wanted { id, ticket, deadline, is_renewal: false, is_withdrawn: &IS_WITHDRAWN }
+    Wanted { id, ticket, deadline, is_renewal: false, is_prepared: true, is_withdrawn: &IS_WITHDRAWN }
 }
 
 /// As many credentials as fit into their life, beside the session of the partner, which is renewed in the middle, are all in time;
@@ -230,7 +245,7 @@ async fn a_future_that_is_dropped_or_not_polled_holds_up_nobody() {
         has_turn.store(true, Ordering::Relaxed);
         std::future::pending()
     };
-    let never = bank.turns.open::<(), _, _>(wanted, open, async || Ok(()), |_| ());
+    let never = bank.turns.open::<(), _, _, _>(wanted, nothing, open, async || Ok(()), |_| ());
     let mut never = Box::pin(never);
     while !has_turn.load(Ordering::Relaxed) {
         assert!(futures_util::poll!(&mut never).is_pending());
@@ -291,7 +306,7 @@ async fn a_replaced_credential_waits_no_longer() {
         is_withdrawn.store(true, Ordering::Relaxed);
         bank.turns.withdraw(wanted.ticket);
     };
-    let open = || bank.turns.open(wanted, || bank.exchange(1), async || Ok(()), |_| ());
+    let open = || bank.turns.open(wanted, nothing, || bank.exchange(1), async || Ok(()), |_| ());
     let (opened, ()) = tokio::join!(open(), replaced);
     for opened in [opened, open().await] {
         assert_eq!(opened.unwrap_err().kind(), ErrorKind::CredentialSpent);
@@ -308,7 +323,7 @@ async fn a_renewal_that_cannot_be_in_time_is_told_when_a_place_is_free() {
     let renewal = Wanted { is_renewal: true, ..bank.wanted(9, INTERVAL * 2, bank.turns.ticket()) };
     let renew = async {
         tokio::task::yield_now().await;
-        bank.turns.open(renewal, || bank.exchange(9), async || Ok(()), |_| ()).await
+        bank.turns.open(renewal, nothing, || bank.exchange(9), async || Ok(()), |_| ()).await
     };
     let (first, second, refused) = tokio::join!(bank.open(1, INTERVAL), bank.open(2, INTERVAL * 2), renew);
     assert!(first.is_ok() && second.is_ok());
@@ -377,12 +392,12 @@ async fn a_limit_that_others_have_used_up_counts_against_nobody() {
             // Nine of ten.
             if attempts.fetch_add(1, Ordering::Relaxed) % 10 != 9 {
                 sleep(INTERVAL).await;
-                return Err(Error::new(ErrorKind::RateLimited, Sent::Responded, "others have used the limit up"));
+                return Err(limited(&Operation::CREATE_SESSION));
             }
             bank.exchange(id).await
         };
         let wanted = bank.wanted(id, LIFE, bank.turns.ticket());
-        async move { bank.turns.open(wanted, attempt, async || Ok(()), |_| ()).await }
+        async move { bank.turns.open(wanted, nothing, attempt, async || Ok(()), |_| ()).await }
     };
     let users = join_all((1..=40).map(open)).await;
     assert!(users.iter().all(Result::is_ok), "{users:?}");
@@ -427,11 +442,106 @@ fn several_runtimes_share_the_turns() {
                             going.fetch_sub(1, Ordering::Relaxed);
                             Ok(())
                         };
-                        turns.open(wanted, open, async || Ok(()), |_| ()).await.unwrap();
+                        turns.open(wanted, nothing, open, async || Ok(()), |_| ()).await.unwrap();
                     }
                 });
             });
         }
     });
     assert_eq!(turns.waiting(), 0);
+}
+
+/// However many come at once, a few are prepared at a time, in the order of the turns, and all before their turns.
+#[tokio::test(start_paused = true)]
+async fn a_few_are_prepared_at_once() {
+    test_timeout::start();
+    let bank = Bank::new(Duration::ZERO, None);
+    let (at_once, most, prepared) = (AtomicUsize::new(0), AtomicUsize::new(0), Mutex::new(Vec::new()));
+    let users = (1..=60).rev().map(|id| {
+        let (bank, at_once, most, prepared) = (&bank, &at_once, &most, &prepared);
+        let prepare = move || async move {
+            most.fetch_max(at_once.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+            sleep(Duration::from_secs(1)).await;
+            at_once.fetch_sub(1, Ordering::Relaxed);
+            lock(prepared).push(id);
+            Ok(())
+        };
+        let open = move || async move {
+            assert!(lock(prepared).contains(&id));
+            bank.exchange(id).await
+        };
+        let wanted = Wanted { is_prepared: false, ..bank.wanted(id, LIFE, bank.turns.ticket()) };
+        async move { bank.turns.open(wanted, prepare, open, async || Ok(()), |_| ()).await }
+    });
+    assert!(join_all(users).await.iter().all(Result::is_ok));
+    assert_eq!(most.load(Ordering::Relaxed), MAX_PREPARED_AT_ONCE);
+    // The first of them had begun when the others came.
+    assert!(lock(&prepared)[MAX_PREPARED_AT_ONCE..].is_sorted(), "{prepared:?}");
+    assert_eq!(lock(&prepared).len(), 60);
+    assert!(bank.opened()[1..].is_sorted(), "{:?}", bank.opened());
+}
+
+/// It waits as long as bunq says, or a second, and others go meanwhile; one that cannot be in time then is told at once.
+#[tokio::test(start_paused = true)]
+async fn what_is_refused_for_its_rate_waits() {
+    test_timeout::start();
+    for (said, pause) in [(None, 1), (Some(7), 7)] {
+        let bank = Bank::new(Duration::ZERO, None);
+        let (refusals, opened) = (AtomicU64::new(3), Mutex::new(None));
+        let prepare = || async {
+            if refusals.fetch_sub(1, Ordering::Relaxed) == 0 {
+                return Ok(());
+            }
+            Err(limited(&Operation::CREATE_DEVICE_SERVER).with_retry_after(said.map(Duration::from_secs)))
+        };
+        let open = || async {
+            *lock(&opened) = Some(bank.began.elapsed().as_secs());
+            Ok(())
+        };
+        let wanted = Wanted { is_prepared: false, ..bank.wanted(1, LIFE, bank.turns.ticket()) };
+        let first = bank.turns.open(wanted, prepare, open, async || Ok(()), |_| ());
+        let (first, second) = tokio::join!(first, bank.open(2, LIFE));
+        assert!(first.is_ok() && second.is_ok());
+        assert_eq!((*lock(&opened), bank.opened()), (Some((pause * 3).max(30)), vec![2]));
+
+        let bank = Bank::new(Duration::ZERO, None);
+        let refused = async || Err(limited(&Operation::CREATE_DEVICE_SERVER).with_retry_after(Some(LIFE)));
+        let wanted = Wanted { is_prepared: false, ..bank.wanted(1, LIFE / 2, bank.turns.ticket()) };
+        let error = bank.turns.open(wanted, refused, || bank.exchange(1), async || Ok(()), |_| ()).await.unwrap_err();
+        assert_eq!(
+            (error.kind(), error.sent(), bank.began.elapsed()),
+            (ErrorKind::RateLimited, Sent::No, Duration::ZERO)
+        );
+        assert!(error.to_string().contains("cannot be opened in time"), "{error}");
+    }
+    // A refusal of sessions is about all.
+    let bank = Bank::new(Duration::ZERO, None);
+    let refused = AtomicBool::default();
+    let attempt = async || match refused.swap(true, Ordering::Relaxed) {
+        false => Err(limited(&Operation::CREATE_SESSION).with_retry_after(Some(INTERVAL))),
+        true => bank.exchange(1).await,
+    };
+    let wanted = bank.wanted(1, LIFE, bank.turns.ticket());
+    let first = bank.turns.open(wanted, nothing, attempt, async || Ok(()), |_| ());
+    let (first, second) = tokio::join!(first, bank.open(2, LIFE));
+    assert!(first.is_ok() && second.is_ok());
+    assert_eq!(bank.opened(), [1, 2]);
+    assert_eq!(lock(&bank.opened)[0].1, INTERVAL);
+}
+
+/// What cannot be in time is refused before anything is made for it.
+#[tokio::test(start_paused = true)]
+async fn nothing_is_made_for_what_is_refused() {
+    test_timeout::start();
+    let bank = Bank::new(Duration::ZERO, None);
+    bank.partner().await;
+    let is_made = AtomicBool::default();
+    let prepare = async || {
+        is_made.store(true, Ordering::Relaxed);
+        Ok(())
+    };
+    let wanted = Wanted { is_prepared: false, ..bank.wanted(1, INTERVAL / 2, bank.turns.ticket()) };
+    let refused = bank.turns.open(wanted, prepare, || bank.exchange(1), async || Ok(()), |_| ()).await;
+    assert_eq!(refused.unwrap_err().kind(), ErrorKind::RateLimited);
+    assert!(!is_made.load(Ordering::Relaxed));
 }

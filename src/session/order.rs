@@ -1,0 +1,110 @@
+//! Who is next, by the queue, the limit, and the session of the partner.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::forecast::{Forecast, Renewals};
+use super::queue::{EntryState, Next, SessionQueue};
+use crate::operation::Operation;
+use crate::sync::lock;
+use crate::transport::rate_limit::RateLimits;
+
+/// For how long a future that has its turn, or could have it, may not be polled before others go.
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+
+#[derive(Debug)]
+pub(super) struct Order {
+    pub(super) limits: Arc<RateLimits>,
+    /// The longest time that a session takes to be opened when it has its turn.
+    pub(super) longest: Duration,
+    pub(super) state: Mutex<OrderState>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct OrderState {
+    pub(super) queue: SessionQueue,
+    /// How often the session of the partner is being opened. No other has its turn meanwhile.
+    pub(super) partners: usize,
+    /// When the session of the partner is to be opened again, if that is known.
+    pub(super) renewals: Option<Renewals>,
+    /// How long the last session took that was opened.
+    pub(super) exchange: Duration,
+    /// The one that is next, and since when it could have gone.
+    pub(super) head: Option<(u64, Option<Instant>)>,
+    /// Nobody has a turn before this: bunq has refused sessions for their rate.
+    pub(super) paused_until: Option<Instant>,
+}
+
+impl Order {
+    pub(super) fn state(&self) -> MutexGuard<'_, OrderState> {
+        lock(&self.state)
+    }
+}
+
+impl OrderState {
+    pub(super) fn forecast<'a>(&self, order: &'a Order, now: Instant) -> Forecast<'a> {
+        let going = self.queue.going() + self.partners;
+        // Those that go have reached the limit, or will do so soon.
+        let before = going.saturating_sub(order.limits.in_progress(&Operation::CREATE_SESSION));
+        let renewals = self.renewals.and_then(|renewals| renewals.from(now, self.partners > 0));
+        let not_before = self.paused_until.map_or(now, |until| until.max(now));
+        Forecast { limits: &order.limits, now, not_before, before, exchange: self.exchange, renewals }
+    }
+
+    pub(super) fn mark_late(&mut self, order: &Order, now: Instant) {
+        // That one was slow says nothing of the others: what can still be in time is not given up.
+        let forecast = Forecast { exchange: Duration::ZERO, ..self.forecast(order, now) };
+        self.queue.mark_late(now, |ahead| forecast.turn(ahead));
+    }
+
+    /// When the next session can be opened, as far as that is known; not after `now` if that is at once.
+    pub(super) fn opens(&self, order: &Order, now: Instant) -> Instant {
+        order.limits.turn(&Operation::CREATE_SESSION, now, 0).max(self.paused_until).unwrap_or(now)
+    }
+
+    /// Tells the one that is next that it is, and the one that is to be prepared.
+    pub(super) fn choose(&mut self, order: &Order, now: Instant) {
+        if let Some(before) = now.checked_sub(order.longest + PATIENCE) {
+            self.queue.take_back(before);
+        }
+        let room = order.limits.at_once(&Operation::CREATE_SESSION).unwrap_or(usize::MAX);
+        let is_free = self.partners == 0 && self.queue.going() < room;
+        let next = match self.queue.next() {
+            Next::Session(ticket) | Next::Look(ticket) if is_free => Some(ticket),
+            _ => None,
+        };
+        if self.head.map(|(head, _)| head) != next {
+            self.head = next.map(|next| (next, None));
+            self.wake(next);
+        }
+        self.wake(self.queue.next_to_prepare());
+    }
+
+    fn wake(&mut self, ticket: Option<u64>) {
+        if let Some(entry) = ticket.and_then(|ticket| self.queue.get(ticket)) {
+            entry.wake.notify_one();
+        }
+    }
+
+    /// Passes over the next if it could have gone for long: its future is not polled.
+    pub(super) fn watch(&mut self, order: &Order, now: Instant) {
+        let Some((ticket, could_go)) = self.head else {
+            // Whoever goes may not be polled.
+            self.choose(order, now);
+            return;
+        };
+        let is_open = self.opens(order, now) <= now;
+        match could_go {
+            Some(since) if is_open && since + PATIENCE <= now => {
+                if let Some(entry) = self.queue.get(ticket) {
+                    entry.state = EntryState::IsPassedOver;
+                }
+                self.choose(order, now);
+            }
+            Some(_) if is_open => {}
+            _ => self.head = Some((ticket, is_open.then_some(now))),
+        }
+    }
+}

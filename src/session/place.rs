@@ -1,0 +1,221 @@
+//! The place of a session in the order: it waits for what it may do next, and tells what has come of it.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout};
+
+use super::order::{Order, PATIENCE};
+use super::queue::{EntryState, Next, Preparation, Wanted};
+use crate::error::{Error, ErrorKind, Remedy, Sent};
+use crate::text::duration;
+use crate::types::ProvisionId;
+
+/// What a session does next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// What it needs is made, before its turn.
+    Prepare,
+    /// To be opened.
+    Open,
+    /// All that wait have failed: it makes a call of the partner's own, which tells whether bunq works.
+    Look,
+}
+
+/// What has come of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// The session is open, or what was made is there, or the call has succeeded.
+    Works,
+    /// The failure may pass.
+    Fails,
+    /// It was refused for its rate, which says nothing of bunq: it goes on after this time, and others meanwhile.
+    Pauses(Duration),
+    /// The same, and it is so for all.
+    AllPause(Duration),
+}
+
+/// The place of a session, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    order: Arc<Order>,
+    id: ProvisionId,
+    is_renewal: bool,
+    ticket: u64,
+    wake: Arc<Notify>,
+    deadline: Instant,
+}
+
+enum Step {
+    Go(Turn),
+    /// Look again at this time.
+    At(Instant),
+}
+
+impl Place {
+    /// Takes a place.
+    ///
+    /// # Errors
+    ///
+    /// The session cannot be in time, or another that was admitted could not then; or its credential was replaced.
+    pub(super) fn enter(order: &Arc<Order>, wanted: Wanted<'_>) -> Result<Self, Error> {
+        let Wanted { id, ticket, deadline, is_renewal, is_withdrawn, .. } = wanted;
+        let now = Instant::now();
+        let mut state = order.state();
+        // It is set before its entry is looked for here.
+        if is_withdrawn.load(Ordering::Relaxed) {
+            return Err(replaced(id));
+        }
+        state.mark_late(order, now);
+        let forecast = state.forecast(order, now);
+        if !state.queue.admits(deadline, id, |ahead| forecast.turn(ahead)) {
+            let needed = forecast.turn(state.queue.waiting()).saturating_duration_since(now);
+            return Err(too_late(id, is_renewal, needed, deadline.saturating_duration_since(now)));
+        }
+        let wake = state.queue.add(&wanted);
+        state.choose(order, now);
+        drop(state);
+        Ok(Self { order: Arc::clone(order), id, is_renewal, ticket, wake, deadline })
+    }
+
+    /// Waits for what the session may do next, which [`done`](Self::done) ends.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be in time any more, or its credential was replaced.
+    pub(super) async fn turn(&self) -> Result<Turn, Error> {
+        loop {
+            let at = match self.step()? {
+                Step::Go(turn) => return Ok(turn),
+                Step::At(at) => at,
+            };
+            // Others are woken when something changes, except if a future is not polled.
+            let _ = timeout(at.saturating_duration_since(Instant::now()), self.wake.notified()).await;
+        }
+    }
+
+    fn step(&self) -> Result<Step, Error> {
+        let order = &*self.order;
+        let now = Instant::now();
+        let mut state = order.state();
+        if now > self.deadline {
+            // The process was suspended, so that nobody has told it before.
+            state.mark_late(order, now);
+        }
+        let Some(entry) = state.queue.get(self.ticket) else {
+            return Err(Error::internal("the session has lost its place in the order"));
+        };
+        let needs = entry.preparation == Preparation::Needed;
+        let late = |needed| too_late(self.id, self.is_renewal, needed, self.deadline.saturating_duration_since(now));
+        match entry.state {
+            EntryState::IsLate(needed) => return Err(late(needed)),
+            EntryState::IsWithdrawn => return Err(replaced(self.id)),
+            EntryState::Pauses(until) if until > self.deadline => return Err(late(until.duration_since(now))),
+            EntryState::Pauses(until) if until > now => return Ok(Step::At(until)),
+            EntryState::Pauses(_) | EntryState::IsPassedOver | EntryState::Goes(_) => {
+                entry.state = EntryState::Waits;
+                state.choose(order, now);
+            }
+            EntryState::Waits => state.watch(order, now),
+        }
+        let is_next = state.head.is_some_and(|(head, _)| head == self.ticket);
+        let looks = is_next && matches!(state.queue.next(), Next::Look(_));
+        if needs && !looks && state.queue.next_to_prepare() == Some(self.ticket) {
+            if let Some(entry) = state.queue.get(self.ticket) {
+                entry.preparation = Preparation::IsGoing(now);
+            }
+            state.choose(order, now);
+            return Ok(Step::Go(Turn::Prepare));
+        }
+        if !is_next || needs && !looks {
+            return Ok(Step::At(now + PATIENCE));
+        }
+        // The partner's own call takes no permit within the limit of sessions, and waits for none.
+        let at = if looks { state.paused_until.unwrap_or(now) } else { state.opens(order, now) };
+        if at > now {
+            return Ok(Step::At(at));
+        }
+        if let Some(entry) = state.queue.get(self.ticket) {
+            entry.state = EntryState::Goes(now);
+        }
+        state.head = None;
+        state.choose(order, now);
+        Ok(Step::Go(if looks { Turn::Look } else { Turn::Open }))
+    }
+
+    /// Ends what it did. Returns whether the session is to be given up.
+    pub(super) fn done(&self, turn: Turn, outcome: Outcome) -> bool {
+        let order = &*self.order;
+        let now = Instant::now();
+        let mut state = order.state();
+        let mut is_given_up = false;
+        match (turn, outcome) {
+            (_, Outcome::Pauses(_)) | (Turn::Prepare, _) => {}
+            (_, Outcome::AllPause(time)) => state.paused_until = state.paused_until.max(now.checked_add(time)),
+            (_, Outcome::Works) => state.queue.works(),
+            (Turn::Open, Outcome::Fails) => is_given_up = state.queue.failed(self.ticket),
+            (Turn::Look, Outcome::Fails) => state.queue.outage(),
+        }
+        if let Some(entry) = state.queue.get(self.ticket) {
+            if turn == Turn::Prepare {
+                entry.preparation = Preparation::IsOver;
+            }
+            let since = match entry.state {
+                EntryState::Goes(since) => {
+                    entry.state = EntryState::Waits;
+                    Some(since)
+                }
+                _ => None,
+            };
+            if let Outcome::Pauses(time) = outcome
+                && entry.state.is_in_line()
+            {
+                entry.preparation = Preparation::Needed;
+                entry.state = EntryState::Pauses(now.checked_add(time).unwrap_or(now));
+            }
+            if (turn, outcome) == (Turn::Open, Outcome::Works) {
+                state.exchange = since.map_or(state.exchange, |since| now.saturating_duration_since(since));
+                state.queue.remove(self.ticket);
+            }
+        }
+        state.mark_late(order, now);
+        state.choose(order, now);
+        is_given_up
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let order = &*self.order;
+        let mut state = order.state();
+        state.queue.remove(self.ticket);
+        state.head = state.head.filter(|(head, _)| *head != self.ticket);
+        state.choose(order, Instant::now());
+    }
+}
+
+/// The error of a session that cannot be opened in time.
+fn too_late(id: ProvisionId, is_renewal: bool, needed: Duration, left: Duration) -> Error {
+    let seconds = |time: Duration| duration(Duration::from_secs(time.as_secs()));
+    let what = if is_renewal { "renewed" } else { "opened" };
+    let problem = format_args!(
+        "the session of provision {id} cannot be {what} in time: with those before it, it would take {}, and there are {} left",
+        seconds(needed),
+        seconds(left)
+    );
+    let error = Error::new(ErrorKind::RateLimited, Sent::No, problem).with_retry_after(Some(needed));
+    match is_renewal {
+        true => error.with_advice("its credential stays valid: try again when that time has passed"),
+        false => error.with_remedy(Remedy::ResetToken),
+    }
+}
+
+fn replaced(id: ProvisionId) -> Error {
+    Error::new(
+        ErrorKind::CredentialSpent,
+        Sent::No,
+        format_args!("the credential of provision {id} was replaced by another while its session waited for its turn"),
+    )
+}
