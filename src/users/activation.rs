@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::user_client::UserShared;
-use super::{UserClient, UserEvent, Users};
+use super::{UserClient, UserEvent, Users, warn};
 use crate::custody::{NewToken, UserRecord};
 use crate::error::{Error, ErrorKind, Remedy, Sent};
 use crate::types::{Credential, CredentialStatus, Phase, Provision, ProvisionId};
@@ -16,8 +16,9 @@ impl Users {
     /// session in its turn.
     ///
     /// It can be called again at any time, after a crash too. A credential that bunq shows is stored in place of an older one; one that
-    /// is in use is used with the token in custody; and for a user whose session is open, nothing is sent. Dropping the future leaves
-    /// what is stored, and a session that is being opened goes on.
+    /// is in use is used with the token in custody; and for a user whose session this client knows to be open, nothing is sent: what
+    /// others have done since is not asked. Dropping the future leaves what is stored, and a session that is being opened goes on: the
+    /// next call for the user waits for it.
     ///
     /// # Errors
     ///
@@ -48,7 +49,7 @@ impl Users {
             Err(error) => {
                 let Some(seen) = error.last_seen::<Provision>() else { return Err(error) };
                 if seen.status.phase() == Phase::Closed {
-                    self.remove_beside(id).await;
+                    warn(id, self.remove_kept(id).await);
                 }
                 if !is_used_or_expired(seen) {
                     return Err(error);
@@ -104,7 +105,7 @@ impl Users {
         let seen = self.seen_after_reset(&kept).await?;
         if seen.status.is_over() {
             if seen.status.phase() == Phase::Closed {
-                self.remove_beside(id).await;
+                warn(id, self.remove_kept(id).await);
             }
             let problem = format_args!("provision {id} is {}: its credential is not replaced any more", seen.status);
             return Err(Error::new(ErrorKind::Unattainable, Sent::Responded, problem));

@@ -33,8 +33,10 @@ pub enum UserEvent {
     Activated(ProvisionId),
     /// Nobody has activated the credential, and it expires soon: less than a quarter of its life is left.
     Expiring(ProvisionId),
-    /// The credential has expired unused: [reset](crate::Users::reset) it.
+    /// The credential has expired unused, by this machine's clock: [reset](crate::Users::reset) it.
     Expired(ProvisionId),
+    /// Nobody has activated the credential, and its record in custody cannot be used: the error says why, and what to do.
+    Unusable(ProvisionId, Error),
     /// No session can be opened for now. Others go first, and it is tried again.
     Delayed(ProvisionId, Error),
     /// The user was not activated.
@@ -49,7 +51,7 @@ pub enum UserEvent {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Unactivated {
-    /// How many there are, those included that have expired.
+    /// How many there are, those included that have expired, or whose record cannot be used.
     pub count: usize,
     /// When the next of them expires, if one is left and bunq has said when.
     pub next_expiry: Option<BunqTimestamp>,
@@ -117,9 +119,9 @@ pub(super) async fn unactivated(records: &Records) -> Result<Unactivated, Error>
     records.entries(CustodyFilter::Unactivated).try_fold(none, count).await
 }
 
-/// Tells of each credential once that it expires soon, and once that it has expired.
+/// Tells of each credential once that it expires soon, once that it has expired, and once that its record cannot be used.
 async fn watch_unactivated(events: Weak<Events>, mut changed: watch::Receiver<()>) {
-    let (mut expiring, mut expired) = (HashSet::new(), HashSet::new());
+    let (mut expiring, mut expired, mut unusable) = (HashSet::new(), HashSet::new(), HashSet::new());
     loop {
         let Some(events) = events.upgrade() else { return };
         let Some(records) = &events.records else { return };
@@ -129,6 +131,14 @@ async fn watch_unactivated(events: Weak<Events>, mut changed: watch::Receiver<()
         match entries {
             Ok(entries) => {
                 for entry in entries {
+                    if let Some(problem) = &entry.problem {
+                        if unusable.insert(entry.provision_id) {
+                            tracing::warn!(provision = %entry.provision_id, %problem, "the record of a user that nobody has activated cannot be used");
+                            events.tell(UserEvent::Unusable(entry.provision_id, Error::context(problem)));
+                        }
+                        continue;
+                    }
+                    unusable.remove(&entry.provision_id);
                     let (id, Some(expiry)) = (entry.provision_id, entry.expiry) else { continue };
                     let left = Duration::try_from(expiry.as_jiff().duration_since(now)).unwrap_or_default();
                     if left.is_zero() && expired.insert(id) {

@@ -93,8 +93,9 @@ impl Users {
             users.0.room.provisions.feed().at_the_end(move |seen| {
                 let (Some(shared), Phase::Closed) = (shared.upgrade(), seen.status.phase()) else { return };
                 let id = seen.id;
+                let removed = async move { warn(id, Self(shared).remove_closed(id).await) };
                 // It is within a read, so there is a runtime.
-                runtime::spawn(Span::current(), Box::pin(async move { Self(shared).remove_beside(id).await }));
+                runtime::spawn(Span::current(), Box::pin(removed));
             });
         }
         users
@@ -217,24 +218,46 @@ impl Users {
         self.remove_closed(id).await
     }
 
+    /// The user, if somebody acts for it.
+    fn known(&self, id: ProvisionId) -> Option<Arc<UserShared>> {
+        lock(&self.0.open).get(&id).and_then(Weak::upgrade)
+    }
+
     /// Removes what is kept of a user whose provision is closed.
     async fn remove_closed(&self, id: ProvisionId) -> Result<(), Error> {
+        let known = self.known(id);
+        // Whoever is about to store a token does so before. Nobody begins it any more: bunq shows that the provision is closed.
+        let _working = match &known {
+            Some(user) => {
+                user.forget();
+                Some(user.work.lock().await)
+            }
+            None => None,
+        };
+        self.remove_kept(id).await
+    }
+
+    /// Removes what is kept of a user whose provision is closed, for whoever holds `work` of the user.
+    async fn remove_kept(&self, id: ProvisionId) -> Result<(), Error> {
         let kept = self.0.room.kept(id)?;
         // Also while another process uses the custody, which then removes it.
         if kept.entry().await?.is_none() {
             return Ok(());
         }
-        self.of(id).shared().forget();
-        if kept.remove().await? {
+        let is_removed = kept.remove().await?;
+        if let Some(user) = self.known(id) {
+            user.forget();
+        }
+        if is_removed {
             self.0.room.events.tell(UserEvent::Removed(id));
         }
         Ok(())
     }
+}
 
-    /// Does so beside what has shown that the provision is closed: a failure is only told.
-    async fn remove_beside(&self, id: ProvisionId) {
-        if let Err(error) = self.remove_closed(id).await {
-            tracing::warn!(provision = %id, %error, "the record of a closed user is not removed from custody");
-        }
+/// Tells that what is kept of a closed user was not removed beside what has shown that.
+fn warn(id: ProvisionId, removed: Result<(), Error>) {
+    if let Err(error) = removed {
+        tracing::warn!(provision = %id, %error, "the record of a closed user is not removed from custody");
     }
 }

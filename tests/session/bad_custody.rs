@@ -4,8 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use bunq_partner::jiff::{Span, Timestamp};
-use bunq_partner::{Client, Custody as _, Error, ErrorKind, FileCustody, ProvisionId, Sent};
-use bunq_partner_sandbox::Sandbox;
+use bunq_partner::{Client, Custody as _, Error, ErrorKind, FileCustody, Operation, ProvisionId, Sent, UserEvent};
+use bunq_partner_sandbox::{Fault, Injection, Sandbox};
+use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 
 use crate::common::{Folder, at_once};
@@ -120,6 +121,30 @@ async fn nothing_is_sent_with_what_cannot_be_used() {
         }
         assert_eq!(calls, 0, "{expected}");
     }
+}
+
+/// Nobody would hear otherwise that its credential expires.
+#[tokio::test]
+async fn a_damaged_record_among_those_that_expire_is_told() {
+    test_timeout::start();
+    let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
+    let users = folder.own_folder("users");
+    let id = sandbox.populate(1)[0];
+    unactivated(&sandbox, &users, id).await;
+    fs::write(stored(&users, id).0, "damaged").unwrap();
+    let client = client(&sandbox, &users);
+    let mut events = std::pin::pin!(client.users().events());
+    let Some(UserEvent::Unusable(told, error)) = events.next().await else { panic!("another event") };
+    assert_eq!((told, error.kind()), (id, ErrorKind::Context));
+    assert!(error.to_string().contains("put back a copy that fits"), "{error}");
+    assert_eq!(client.users().unactivated().await.unwrap().count, 1);
+}
+
+/// Stores the token of a user, whose session bunq refuses.
+async fn unactivated(sandbox: &Sandbox, users: &Path, id: ProvisionId) {
+    sandbox.inject(Injection::new(Fault::Status(400)).on(&Operation::CREATE_DEVICE_SERVER).after(1).always());
+    client(sandbox, users).users().activate(id).await.unwrap_err();
+    sandbox.clear_injections();
 }
 
 #[cfg(unix)]

@@ -6,6 +6,10 @@ use bunq_partner::{
     BoxFuture, ContextLock, Custody, CustodyEntry, CustodyFilter, Error, MemoryCustody, ProvisionId, Secret, UserClient,
 };
 use bunq_partner_sandbox::Sandbox;
+use tokio::sync::Notify;
+use tokio::task::yield_now;
+
+use crate::common::{calls, quick};
 
 /// A custody that remembers what was read of it.
 #[derive(Clone, Debug, Default)]
@@ -15,6 +19,8 @@ struct Watched {
     listed: Arc<Mutex<Vec<CustodyFilter>>>,
     /// The user who is asked for while a token is being stored.
     asked_for: Arc<OnceLock<UserClient>>,
+    /// Told when a token is about to be stored first, which waits until it is told so.
+    storing: Arc<Mutex<Option<Arc<(Notify, Notify)>>>>,
 }
 
 impl Custody for Watched {
@@ -31,6 +37,11 @@ impl Custody for Watched {
         Box::pin(async move {
             if let Some(user) = self.asked_for.get().filter(|_| !entry.is_activated) {
                 user.context().await?;
+            }
+            let storing = self.storing.lock().unwrap().take();
+            if let Some(storing) = storing {
+                storing.0.notify_one();
+                storing.1.notified().await;
             }
             self.custody.save(entry, text).await
         })
@@ -110,4 +121,35 @@ async fn a_call_during_a_reset_does_not_bring_the_old_token_back() {
     client.users().reset(id).await.unwrap();
     user.api().list_credentials().await.unwrap();
     assert_eq!(client.users().get(id).await.unwrap().map(|entry| entry.is_activated), Some(true));
+}
+
+/// The provision is closed while the token of its user is about to be stored.
+#[tokio::test]
+async fn nothing_is_stored_of_a_user_that_was_removed() {
+    test_timeout::start();
+    let sandbox = Sandbox::start().await.unwrap();
+    let storing = Arc::<(Notify, Notify)>::default();
+    let watched = Watched::default();
+    *watched.storing.lock().unwrap() = Some(Arc::clone(&storing));
+    let id = sandbox.populate(1)[0];
+    let client = sandbox.client().custody(watched).build().unwrap();
+    let users = client.users();
+    let activation = tokio::spawn(async move { users.activate(id).await.map(drop) });
+    storing.0.notified().await;
+    let elsewhere = sandbox.client().build().unwrap();
+    quick(elsewhere.provisions().close(id).await.unwrap()).wait().await.unwrap();
+    let reads = || calls(&sandbox, "GET", &format!("/{id}")).len();
+    let (users, before) = (client.users(), reads());
+    let removal = tokio::spawn(async move { users.remove(id).await });
+    while reads() == before {
+        yield_now().await;
+    }
+    // Time for a removal that does not wait.
+    for _ in 0..1_000 {
+        yield_now().await;
+    }
+    storing.1.notify_one();
+    removal.await.unwrap().unwrap();
+    activation.await.unwrap().unwrap_err();
+    assert_eq!(client.users().get(id).await.unwrap(), None);
 }
