@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bunq_partner::{
-    BoxFuture, Client, ContextLock, ContextStore, Error, MemoryCustody, NewProvision, ProvisionId, RetryPolicy, Secret,
-    UserClient, Uuid, Waiter,
+    BoxFuture, Client, ContextLock, ContextStore, Custody, CustodyEntry, CustodyFilter, Error, MemoryCustody,
+    NewProvision, ProvisionId, RetryPolicy, Secret, UserClient, Uuid, Waiter,
 };
 use bunq_partner_sandbox::{CallLogEntry, Sandbox};
 
@@ -188,5 +188,63 @@ impl Write for Log {
 
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
+    }
+}
+
+/// The custody of a process that may end: this is called before each of its writes.
+pub struct EndingCustody<C> {
+    pub custody: C,
+    pub before_write: Box<dyn Fn() -> Result<(), Error> + Send + Sync>,
+}
+
+impl<C: Custody> EndingCustody<C> {
+    pub fn new(custody: C, before_write: impl Fn() -> Result<(), Error> + Send + Sync + 'static) -> Self {
+        Self { custody, before_write: Box::new(before_write) }
+    }
+}
+
+impl<C: Custody> std::fmt::Debug for EndingCustody<C> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.custody.fmt(f)
+    }
+}
+
+impl<C: Custody> Custody for EndingCustody<C> {
+    fn name(&self) -> String {
+        self.custody.name()
+    }
+
+    fn load(&self, id: ProvisionId) -> BoxFuture<'_, Result<Option<Secret>, Error>> {
+        self.custody.load(id)
+    }
+
+    fn save(&self, entry: CustodyEntry, text: Secret) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async {
+            (self.before_write)()?;
+            self.custody.save(entry, text).await
+        })
+    }
+
+    fn remove(&self, id: ProvisionId) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async move {
+            (self.before_write)()?;
+            self.custody.remove(id).await
+        })
+    }
+
+    fn lock(&self, id: ProvisionId) -> BoxFuture<'_, Result<ContextLock, Error>> {
+        self.custody.lock(id)
+    }
+
+    fn list(
+        &self,
+        filter: CustodyFilter,
+        after: Option<ProvisionId>,
+    ) -> BoxFuture<'_, Result<Vec<CustodyEntry>, Error>> {
+        self.custody.list(filter, after)
+    }
+
+    fn entry(&self, id: ProvisionId) -> BoxFuture<'_, Result<Option<CustodyEntry>, Error>> {
+        self.custody.entry(id)
     }
 }

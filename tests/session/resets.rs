@@ -4,15 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bunq_partner::{
-    BoxFuture, Client, ContextLock, Custody, CustodyEntry, CustodyFilter, Error, ErrorKind, MemoryCustody, Operation,
-    ProvisionId, Secret,
-};
+use bunq_partner::{Client, Custody, Error, ErrorKind, MemoryCustody, Operation, ProvisionId};
 use bunq_partner_sandbox::{Fault, Injection, Sandbox};
 use serde_json::Value;
 use tokio::time::{sleep, timeout};
 
-use crate::common::{at_once, calls, use_elsewhere};
+use crate::common::{EndingCustody, at_once, calls, use_elsewhere};
 
 const RESET: &Operation = &Operation::UPDATE_PROVISION;
 const SECOND: Duration = Duration::from_secs(1);
@@ -128,56 +125,6 @@ async fn an_activation_awaits_the_reset_before_it() {
     assert_eq!(sent(&sandbox), 1);
 }
 
-/// A custody that keeps nothing any more after a while, as at the end of a process.
-#[derive(Debug)]
-struct Ends {
-    custody: MemoryCustody,
-    has_ended: Arc<AtomicBool>,
-}
-
-impl Ends {
-    fn unless_ended(&self) -> Result<(), Error> {
-        if self.has_ended.load(Ordering::Relaxed) { Err(Error::context("the process has ended")) } else { Ok(()) }
-    }
-}
-
-impl Custody for Ends {
-    fn name(&self) -> String {
-        self.custody.name()
-    }
-
-    fn load(&self, id: ProvisionId) -> BoxFuture<'_, Result<Option<Secret>, Error>> {
-        self.custody.load(id)
-    }
-
-    fn save(&self, entry: CustodyEntry, text: Secret) -> BoxFuture<'_, Result<(), Error>> {
-        Box::pin(async {
-            self.unless_ended()?;
-            self.custody.save(entry, text).await
-        })
-    }
-
-    fn remove(&self, id: ProvisionId) -> BoxFuture<'_, Result<(), Error>> {
-        self.custody.remove(id)
-    }
-
-    fn lock(&self, id: ProvisionId) -> BoxFuture<'_, Result<ContextLock, Error>> {
-        self.custody.lock(id)
-    }
-
-    fn list(
-        &self,
-        filter: CustodyFilter,
-        after: Option<ProvisionId>,
-    ) -> BoxFuture<'_, Result<Vec<CustodyEntry>, Error>> {
-        self.custody.list(filter, after)
-    }
-
-    fn entry(&self, id: ProvisionId) -> BoxFuture<'_, Result<Option<CustodyEntry>, Error>> {
-        self.custody.entry(id)
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_reset_is_found_by_a_process_after_the_one_that_has_sent_it() {
     test_timeout::start();
@@ -189,7 +136,8 @@ async fn a_reset_is_found_by_a_process_after_the_one_that_has_sent_it() {
     sandbox.before_signing(move |call, _| {
         ends.fetch_or(call.operation == Some(RESET), Ordering::Relaxed);
     });
-    let ending = client(&sandbox, Ends { custody: custody.clone(), has_ended });
+    let keeps = move || if has_ended.load(Ordering::Relaxed) { Err(Error::context("it has ended")) } else { Ok(()) };
+    let ending = client(&sandbox, EndingCustody::new(custody.clone(), keeps));
     let error = ending.users().reset(id).await.unwrap_err();
     assert_eq!((error.kind(), sent(&sandbox)), (ErrorKind::Context, 1), "{error}");
     sandbox.clear_edits();

@@ -8,6 +8,7 @@ mod connections;
 mod crossed;
 mod custody;
 mod in_time;
+mod late_arrivals;
 mod onboarding;
 mod refused;
 mod whole_way;

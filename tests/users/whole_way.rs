@@ -2,7 +2,8 @@
 //! requests and of its writes, and another that goes on.
 
 use std::collections::BTreeMap;
-use std::fs::{self, DirBuilder};
+use std::fmt::Debug;
+use std::fs;
 use std::io::Read as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -11,16 +12,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bunq_partner::wire::SigningKey;
-use bunq_partner::{
-    BoxFuture, Client, ContextLock, Custody, CustodyEntry, CustodyFilter, Environment, Error, FileCustody, FileStore,
-    Operation, ProvisionId, Secret, UserInstallation, Uuid,
-};
-use bunq_partner_sandbox::{CallLogEntry, Fault, Injection, Sandbox};
+use bunq_partner::{Client, Environment, FileCustody, FileStore, Operation, Secret, UserInstallation, Uuid};
+use bunq_partner_sandbox::{CallLogEntry, Fault, Injection, Profile, Sandbox};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use self::act_as_user::{UserData, serve};
-use crate::common::Folder;
+pub(crate) use self::act_as_user::{UserData, serve};
+use crate::common::{EndingCustody, Folder};
 
 #[path = "../../sandbox/examples/act_as_user.rs"]
 #[allow(dead_code)]
@@ -38,56 +36,15 @@ const MILLISECOND: Duration = Duration::from_millis(1);
 /// How many banks a test has at once.
 const AT_ONCE: usize = 4;
 
-/// A custody that ends the process before one of its writes.
-#[derive(Debug)]
-struct EndsAtWrite {
-    custody: FileCustody,
-    left: AtomicUsize,
-}
-
-impl EndsAtWrite {
-    fn count(&self) {
-        if self.left.fetch_sub(1, Ordering::Relaxed) == 1 {
-            std::process::abort();
-        }
-    }
-}
-
-impl Custody for EndsAtWrite {
-    fn name(&self) -> String {
-        self.custody.name()
-    }
-
-    fn load(&self, id: ProvisionId) -> BoxFuture<'_, Result<Option<Secret>, Error>> {
-        self.custody.load(id)
-    }
-
-    fn save(&self, entry: CustodyEntry, text: Secret) -> BoxFuture<'_, Result<(), Error>> {
-        self.count();
-        self.custody.save(entry, text)
-    }
-
-    fn remove(&self, id: ProvisionId) -> BoxFuture<'_, Result<(), Error>> {
-        self.count();
-        self.custody.remove(id)
-    }
-
-    fn lock(&self, id: ProvisionId) -> BoxFuture<'_, Result<ContextLock, Error>> {
-        self.custody.lock(id)
-    }
-
-    fn list(
-        &self,
-        filter: CustodyFilter,
-        after: Option<ProvisionId>,
-    ) -> BoxFuture<'_, Result<Vec<CustodyEntry>, Error>> {
-        self.custody.list(filter, after)
-    }
-
-    fn entry(&self, id: ProvisionId) -> BoxFuture<'_, Result<Option<CustodyEntry>, Error>> {
-        self.custody.entry(id)
-    }
-}
+/// What the same request again sets again: an answer to what is missing, and the closing.
+const SETS_THE_SAME: [&Operation; 6] = [
+    &Operation::CREATE_ADDRESS_MAIN,
+    &Operation::CREATE_ADDRESS_POSTAL,
+    &Operation::CREATE_NATIONALITY,
+    &Operation::CREATE_TAX_RESIDENT,
+    &Operation::UPDATE_USER_PERSON,
+    &Operation::UPDATE_PROVISION,
+];
 
 /// The process that is killed.
 #[tokio::test]
@@ -97,7 +54,11 @@ async fn a_process() {
     let variable = |name| std::env::var(name).unwrap();
     let folder = PathBuf::from(variable(FOLDER));
     let custody = FileCustody::new(folder.join("users"));
-    let custody = EndsAtWrite { custody, left: AtomicUsize::new(variable(ENDS_AT_WRITE).parse().unwrap()) };
+    let left = AtomicUsize::new(variable(ENDS_AT_WRITE).parse().unwrap());
+    let custody = EndingCustody::new(custody, move || match left.fetch_sub(1, Ordering::Relaxed) {
+        1 => std::process::abort(),
+        _ => Ok(()),
+    });
     let key = Secret::new(fs::read_to_string(folder.join("key.pem")).unwrap());
     let client = Client::builder(Environment::Sandbox).api_key(variable(API_KEY)).base_url(variable(BASE_URL));
     let client = client.signing_keys(move || SigningKey::from_pkcs8(&key)).without_rate_limits();
@@ -135,36 +96,97 @@ struct Bank {
     doubts: usize,
 }
 
-/// What has come of the user at the end.
-#[derive(Debug, PartialEq, Eq)]
-struct Outcome {
+/// What has come of the user at the end, and what bunq was asked for.
+#[derive(Debug)]
+pub(crate) struct Seen {
     status: Value,
     given: Value,
-    /// What the custody has, without the names that are always there.
-    kept: Vec<PathBuf>,
+    /// Whether the custody has anything.
+    is_kept: bool,
+    /// How many requests of each operation that changes something have arrived, or will, also those that bunq has refused.
+    arrived: BTreeMap<&'static str, usize>,
+}
+
+/// The hardest bank: it makes all twice that is asked for twice. `struck` is told of each fault that is played.
+pub(crate) async fn hardest_bank(mut struck: impl FnMut() + Send + 'static) -> Sandbox {
+    let mut profile = Profile::default();
+    (profile.second_submission, profile.second_statuses) = (None, None);
+    let sandbox = Sandbox::builder().profile(profile).deduplicate(false).one_identity_session(false);
+    let sandbox = sandbox.start().await.unwrap();
+    let bank = sandbox.clone();
+    sandbox.before_signing(move |call: &CallLogEntry, _| {
+        if call.fault.is_some() {
+            struck();
+        }
+        // What takes time at bunq is done soon.
+        bank.advance_clock(Duration::from_secs(3));
+    });
+    sandbox
+}
+
+impl Seen {
+    pub(crate) fn new(sandbox: &Sandbox, external_uuid: Uuid, is_kept: bool) -> Self {
+        let ids = sandbox.provision_ids();
+        let provision = sandbox.provision(ids[0]).unwrap();
+        assert_eq!((ids.len(), &provision["external_uuid"]), (1, &json!(external_uuid)));
+        let (status, given) = (provision["status"].clone(), sandbox.given(ids[0]).unwrap());
+        let mut arrived = BTreeMap::new();
+        for call in sandbox.call_log() {
+            let Some(operation) = call.operation.filter(|operation| operation.method != "GET") else { continue };
+            // What is missing is told by a refusal, and such a request is sent again.
+            let is_told = *operation == Operation::UPDATE_USER_ONBOARDING && call.status == 400 && call.fault.is_none();
+            if !is_told && (call.carried_out || call.fault.is_none()) {
+                *arrived.entry(operation.id).or_default() += 1;
+            }
+        }
+        Self { status, given, is_kept, arrived }
+    }
+
+    /// Whether a request of this operation has arrived.
+    pub(crate) fn has(&self, operation: &Operation) -> bool {
+        self.arrived.contains_key(operation.id)
+    }
+
+    /// Holds the end against that of a process that was not cut. `doubts`: how often one was told that nobody knows what came of a
+    /// request, and has asked for a second one.
+    pub(crate) fn check(&self, uncut: &Self, cuts: &[impl Debug], doubts: usize) {
+        let is_doubtful = doubts > 0;
+        assert!(doubts <= cuts.len(), "{cuts:?}");
+        assert_eq!((&self.status, &self.given, self.is_kept), (&uncut.status, &uncut.given, uncut.is_kept), "{cuts:?}");
+        assert!(self.arrived.keys().eq(uncut.arrived.keys()), "{cuts:?}: {:?}", self.arrived);
+        for (id, count) in &self.arrived {
+            let (expected, most) = (uncut.arrived[id], uncut.arrived[id] + cuts.len());
+            let operation = Operation::by_id(id).unwrap();
+            let is_as_expected = match *operation {
+                // The document says that they may be repeated, or that the same again sets the same.
+                _ if operation.idempotent || SETS_THE_SAME.contains(&operation) => (expected..=most).contains(count),
+                // A second one was asked for by whoever was told of the doubt. Each session has another result.
+                Operation::CREATE_IDENTITY_VERIFICATION_SESSION | Operation::CREATE_DOCUMENT_IDENTIFICATION
+                    if is_doubtful =>
+                {
+                    (expected..=most).contains(count)
+                }
+                Operation::UPDATE_IDENTITY_VERIFICATION_SESSION if is_doubtful => (1..=expected).contains(count),
+                _ => *count == expected,
+            };
+            assert!(is_as_expected, "{cuts:?}, {doubts} doubts: {id} has arrived {count} times, not {expected}");
+        }
+    }
 }
 
 impl Bank {
     async fn new(key: &Secret, installation: &'static str) -> Self {
-        // The hardest bank: it makes all twice that is asked for twice.
-        let sandbox = Sandbox::builder().deduplicate(false).one_identity_session(false).start().await.unwrap();
         let (folder, external_uuid, process) = (Folder::new(), Uuid::new_v4(), Arc::new(Mutex::new(None)));
         folder.file("key.pem", key.expose());
-        let mut users = DirBuilder::new();
-        #[cfg(unix)]
-        std::os::unix::fs::DirBuilderExt::mode(&mut users, 0o700);
-        users.create(folder.path("users")).unwrap();
-        let (bank, killed) = (sandbox.clone(), Arc::clone(&process));
-        sandbox.before_signing(move |call: &CallLogEntry, _| {
-            if call.fault.is_some() {
-                let mut process = killed.lock().unwrap();
-                let process: &mut Child = process.as_mut().unwrap();
-                process.kill().unwrap();
-                process.wait().unwrap();
-            }
-            // What takes time at bunq is done soon.
-            bank.advance_clock(Duration::from_secs(3));
-        });
+        folder.own_folder("users");
+        let killed = Arc::clone(&process);
+        let sandbox = hardest_bank(move || {
+            let mut process = killed.lock().unwrap();
+            let process: &mut Child = process.as_mut().unwrap();
+            process.kill().unwrap();
+            process.wait().unwrap();
+        })
+        .await;
         Self { sandbox, installation, folder, external_uuid, process, doubts: 0 }
     }
 
@@ -202,62 +224,25 @@ impl Bank {
         status.success()
     }
 
-    /// How often each operation that changes something was carried out.
-    fn carried_out(&self) -> BTreeMap<&'static str, usize> {
-        let changes = self.sandbox.call_log().into_iter().filter_map(|call| {
-            let is_change = call.method != "GET" && call.carried_out && call.status < 300;
-            Some(call.operation?.id).filter(|_| is_change)
-        });
-        changes.fold(BTreeMap::new(), |mut counts, id| {
-            *counts.entry(id).or_default() += 1;
-            counts
-        })
-    }
-
-    fn outcome(&self) -> Outcome {
+    fn seen(&self) -> Seen {
         let files = |folder: &str| fs::read_dir(self.folder.path(folder)).unwrap().map(|file| file.unwrap().path());
-        let kept = files("users").chain(files("users/unactivated"));
-        let kept = kept.filter(|path| !path.ends_with("custody.lock") && !path.ends_with("unactivated")).collect();
-        let ids = self.sandbox.provision_ids();
-        let provision = self.sandbox.provision(ids[0]).unwrap();
-        assert_eq!((ids.len(), &provision["external_uuid"]), (1, &json!(self.external_uuid)));
-        Outcome { status: provision["status"].clone(), given: self.sandbox.given(ids[0]).unwrap(), kept }
+        let mut kept = files("users").chain(files("users/unactivated"));
+        let is_kept = kept.any(|path| !path.ends_with("custody.lock") && !path.ends_with("unactivated"));
+        Seen::new(&self.sandbox, self.external_uuid, is_kept)
     }
 
-    /// Holds the end against that of a process that was not cut.
     fn check(&self, uncut: &Self, cuts: &[End]) {
-        let is_doubtful = self.doubts > 0;
-        assert!(self.doubts <= cuts.len(), "{cuts:?}");
-        assert_eq!(self.outcome(), uncut.outcome(), "{cuts:?}");
-        let (counts, expected) = (self.carried_out(), uncut.carried_out());
-        assert!(counts.keys().eq(expected.keys()), "{cuts:?}: {counts:?}");
-        for (id, count) in &counts {
-            let (expected, most) = (expected[id], expected[id] + cuts.len());
-            let is_as_expected = match Operation::by_id(id).unwrap() {
-                // The document says that they may be repeated.
-                operation if operation.idempotent => (expected..=most).contains(count),
-                // A second one was asked for by whoever was told of the doubt. Each has another result.
-                operation if *operation == Operation::CREATE_IDENTITY_VERIFICATION_SESSION && is_doubtful => {
-                    (expected..=most).contains(count)
-                }
-                operation if *operation == Operation::UPDATE_IDENTITY_VERIFICATION_SESSION && is_doubtful => {
-                    (1..=expected).contains(count)
-                }
-                _ => *count == expected,
-            };
-            assert!(is_as_expected, "{cuts:?}, {} doubts: {id} was carried out {count} times", self.doubts);
-        }
+        self.seen().check(&uncut.seen(), cuts, self.doubts);
     }
 }
 
 async fn uncut(key: &Secret, installation: &'static str) -> Bank {
     let mut bank = Bank::new(key, installation).await;
     assert!(bank.run(End::Done).await);
-    let Outcome { status, given, kept } = bank.outcome();
-    assert_eq!((status, kept), (json!("CLOSED"), Vec::new()));
+    let Seen { status, given, is_kept, arrived } = bank.seen();
+    assert_eq!((status, is_kept), (json!("CLOSED"), false));
     let kinds = ["ADDRESS_MAIN", "ADDRESS_POSTAL", "DATE_OF_BIRTH", "NATIONALITY", "TAX_RESIDENT"];
     assert!(given.as_object().unwrap().keys().eq(kinds), "{given}");
-    let counts = bank.carried_out();
     for (operation, count) in [
         (&Operation::CREATE_INSTALLATION, if installation == "own" { 2 } else { 1 }),
         (&Operation::CREATE_PROVISION, 1),
@@ -271,7 +256,7 @@ async fn uncut(key: &Secret, installation: &'static str) -> Bank {
         (&Operation::UPDATE_USER_INFORMATION_INQUIRY_ENTRY, 1),
         (&Operation::UPDATE_PROVISION, 1),
     ] {
-        assert_eq!(counts[operation.id], count, "{}", operation.id);
+        assert_eq!(arrived[operation.id], count, "{}", operation.id);
     }
     bank
 }
@@ -280,12 +265,22 @@ fn key() -> Secret {
     SigningKey::generate().unwrap().to_pkcs8().unwrap()
 }
 
-/// A process ends at each request, whether bunq has carried it out or not, and before each write of the custody.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_whole_way_is_gone_once_wherever_it_is_cut() {
     test_timeout::start();
+    cut_everywhere("own").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_whole_way_is_gone_once_with_the_installation_of_the_partner() {
+    test_timeout::start();
+    cut_everywhere("partner").await;
+}
+
+/// A process ends at each request, whether bunq has carried it out or not, and before each write of the custody.
+async fn cut_everywhere(installation: &'static str) {
     let key = key();
-    let uncut = uncut(&key, "own").await;
+    let uncut = uncut(&key, installation).await;
     let requests = (0..).zip(uncut.sandbox.call_log()).flat_map(|(number, call)| {
         let ends = [false, true].map(|is_carried_out| End::Request { number, is_carried_out });
         // It does not matter whether bunq has carried out a read.
