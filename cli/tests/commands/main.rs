@@ -57,6 +57,8 @@ mod cli_terminal;
 #[cfg(unix)]
 mod cli_texts;
 #[cfg(unix)]
+mod cli_user_faults;
+#[cfg(unix)]
 mod cli_users;
 #[cfg(unix)]
 mod cli_watch;
