@@ -2,7 +2,7 @@
 //!
 //! Nothing here has a default: a new command does not compile without its declaration. `cargo xtask endpoint` tries it.
 
-use bunq_partner::{BulkOperation, EmailAddress};
+use bunq_partner::{BulkOperation, EmailAddress, ProvisionId};
 
 use super::arguments::{
     AnswerOptions, ApiOptions, AttachmentCommand, BankCommand, Command, ConfigCommand, ConnectionOptions, DryRun,
@@ -49,6 +49,8 @@ pub(super) enum Effect<'a> {
     Closes,
     /// It activates the users with its ids. It ends by itself when it is interrupted.
     Activates,
+    /// It onboards the user of a provision. It ends by itself when it is interrupted.
+    Onboards(ProvisionId),
     /// It changes something for each row of a file, and asks once it knows how many there are.
     ChangesRows(RowOptions<'a>),
     /// It makes one call of any operation, which reads or changes.
@@ -213,11 +215,7 @@ impl BankCommand {
                 }
             }
             Self::Onboard(options) => {
-                let effect = Effect::Changes {
-                    what: format!("Onboard the user of provision {}", options.id),
-                    // It says itself what bunq has.
-                    goes_on: None,
-                };
+                let effect = Effect::Onboards(options.id);
                 let (dry_run, results) = (Some(options.dry_run), Results::Records(onboarding::columns()));
                 let custody = CustodyUse::of(&options.custody, options.dry_run);
                 Declaration { effect, ids: &[], dry_run, results, receipts: None, custody, context: Checked }

@@ -246,6 +246,7 @@ async fn ask_bank(
         | Effect::Changes { .. }
         | Effect::Closes
         | Effect::Activates
+        | Effect::Onboards(_)
         | Effect::Calls(_)
         | Effect::Provokes => None,
     };
@@ -275,8 +276,9 @@ async fn ask_bank(
         Some(Order::Run(order)) => return bulk::run(invocation, order).await,
         None => {}
     }
-    // After an interruption, what a probe has made is removed, and each user has an outcome: both listen themselves.
-    let listens = matches!(effect, Effect::Provokes | Effect::Activates);
+    // After an interruption, what a probe has made is removed, each user has an outcome, and bunq's last response to an onboarding is waited
+    // for: these listen themselves.
+    let listens = matches!(effect, Effect::Provokes | Effect::Activates | Effect::Onboards(_));
     let agreed = until_interrupted(None, async {
         let ids = ids::resolve(ids).await?;
         let (mut body, mut closing) = (api::Body::None, None);
@@ -287,6 +289,7 @@ async fn ask_bank(
                 (Some(closing::change(&ids)), Some(closing::goes_on(&ids)))
             }
             Effect::Activates => (Some(users::change(&ids)), None),
+            Effect::Onboards(id) => (Some(format!("Onboard the user of provision {id}")), None),
             Effect::Calls(call) => {
                 api::check(invocation, call)?;
                 body = api::body(call).await?;

@@ -20,24 +20,52 @@ pub(super) async fn line(prompt: String) -> Result<Option<String>, Failure> {
         let mut line = String::new();
         io::stdin().read_line(&mut line).map(|length| (length > 0).then_some(line))
     });
-    let line = until_interrupted(None, async { Ok(line.await) }).await.inspect_err(|_| screen::say("\n"))?;
+    let mut asked = Asked::default();
+    let line = until_interrupted(None, async { Ok(line.await) }).await?;
+    asked.is_answered = matches!(line, Ok(Some(_)));
     line.map_err(|error| Failure::local("the question cannot be asked", &error))
 }
 
 /// Asks for a line that is not shown. `what` names it in messages.
 pub(super) async fn hidden(prompt: String, what: &str) -> Result<Secret, Failure> {
-    // A signal leaves the terminal as the prompt has made it: without an echo.
-    #[cfg(unix)]
-    let terminal = rustix::termios::tcgetattr(io::stdin());
+    let mut asked = Asked::default();
     let ask = || rpassword::prompt_password(prompt).map(|text| Secret::new(text.trim()));
-    let text = until_interrupted(None, async { Ok(blocking(ask).await) }).await.inspect_err(|_| screen::say("\n"));
-    #[cfg(unix)]
-    if let Ok(terminal) = terminal {
-        // If it is gone, nobody types there.
-        let _ = rustix::termios::tcsetattr(io::stdin(), rustix::termios::OptionalActions::Now, &terminal);
-    }
-    text?.map_err(|error| match error.kind() {
+    let text = until_interrupted(None, async { Ok(blocking(ask).await) }).await?;
+    asked.is_answered = text.is_ok();
+    text.map_err(|error| match error.kind() {
         io::ErrorKind::Interrupted => Failure::interrupted(None),
         _ => Failure::local(format_args!("{what} cannot be asked for"), &error),
     })
+}
+
+/// A question at the terminal. What follows one that is not answered begins on a line of its own, and what is typed then is shown again: a
+/// signal leaves the terminal as the prompt for a secret has made it.
+struct Asked {
+    is_answered: bool,
+    #[cfg(unix)]
+    terminal: Option<rustix::termios::Termios>,
+}
+
+impl Default for Asked {
+    fn default() -> Self {
+        Self {
+            is_answered: false,
+            #[cfg(unix)]
+            terminal: rustix::termios::tcgetattr(io::stdin()).ok(),
+        }
+    }
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        if self.is_answered {
+            return;
+        }
+        #[cfg(unix)]
+        if let Some(terminal) = &self.terminal {
+            // If it is gone, nobody types there.
+            let _ = rustix::termios::tcsetattr(io::stdin(), rustix::termios::OptionalActions::Now, terminal);
+        }
+        screen::say("\n");
+    }
 }

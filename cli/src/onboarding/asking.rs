@@ -12,6 +12,7 @@ use super::super::exit::Failure;
 use super::super::questions;
 use super::super::screen;
 use super::super::words::clean;
+use super::giving::GOES_ON;
 
 /// What is typed to leave something out.
 const SKIP: &str = "-";
@@ -95,7 +96,8 @@ async fn value<T: FromStr<Err = InvalidValue>>(name: &str) -> Typed<T> {
 async fn checked<T>(name: &str, read: impl Fn(&str) -> Result<T, String>) -> Typed<T> {
     loop {
         let line = questions::line(format!("  {name}: ")).await?;
-        let line = line.ok_or_else(|| Failure::negative("the input has ended: nothing more was answered"))?;
+        let line =
+            line.ok_or_else(|| Failure::negative("the input has ended: nothing more was answered").with_hint(GOES_ON))?;
         if let Some(value) = taken(line.trim(), &read)? {
             return Ok(value);
         }

@@ -1,16 +1,18 @@
 //! What a run gives bunq, and how it ends when it is interrupted.
 
+use std::cell::RefCell;
 use std::fmt;
-use std::pin::pin;
 
 use bunq_partner::Error;
 use bunq_partner::types::FulfillmentType;
-use tokio::time::sleep;
+use tokio::time::timeout;
 
-use super::super::bulk::interrupted;
 use super::super::exit::Failure;
 use super::super::interrupt::{LAST_RESPONSES, listen};
 use super::super::invocation::Invocation;
+
+/// How to go on.
+pub(super) const GOES_ON: &str = "the same command looks, and goes on";
 
 /// Something that bunq is given.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,67 +38,59 @@ impl fmt::Display for Given {
     }
 }
 
-/// What a run has given bunq.
-pub(super) struct Giving<'a> {
-    invocation: &'a Invocation,
-    taken: Vec<Given>,
+/// What a run has given bunq. It is known while the run goes on.
+#[derive(Default)]
+pub(super) struct Giving {
+    taken: RefCell<Vec<Given>>,
     /// What is on the wire, or was when the run ended.
-    in_doubt: Option<Given>,
+    in_doubt: RefCell<Option<Given>>,
 }
 
-impl<'a> Giving<'a> {
-    pub(super) fn new(invocation: &'a Invocation) -> Self {
-        Self { invocation, taken: Vec::new(), in_doubt: None }
+impl Giving {
+    /// Makes a call that gives bunq something.
+    pub(super) async fn give<T>(&self, given: Given, call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        self.in_doubt.replace(Some(given.clone()));
+        let done = call.await;
+        self.in_doubt.take();
+        if done.is_ok() {
+            self.taken.borrow_mut().push(given);
+        }
+        done
     }
 
-    /// Makes a call that gives bunq something. When the command is interrupted, no request begins any more, and the one on the wire
-    /// has its time to be answered.
-    pub(super) async fn give<T>(
-        &mut self,
-        given: Given,
-        call: impl Future<Output = Result<T, Error>>,
-    ) -> Result<Result<T, Error>, Failure> {
-        let shutdown = &self.invocation.connection.shutdown;
-        self.in_doubt = Some(given.clone());
-        let first = listen()?;
-        let end = pin!(async {
-            shutdown.begun().await;
-            sleep(LAST_RESPONSES).await;
-        });
-        let done = tokio::select! {
-            biased;
-            done = call => done,
-            () = end => return Err(Failure::interrupted(None)),
-            failure = interrupted(self.invocation, shutdown, first) => return Err(failure),
-        };
-        self.in_doubt = None;
-        if done.is_ok() {
-            self.taken.push(given);
+    /// Ends a run after the first signal: at once if nothing is on the wire, and otherwise when the run has not ended by itself in the time
+    /// that the last response has, or at the second signal.
+    pub(super) async fn interrupted(
+        &self,
+        invocation: &Invocation,
+        first: impl Future<Output = ()>,
+    ) -> Result<(), Failure> {
+        first.await;
+        // Listens before the note is printed.
+        let second = listen()?;
+        invocation.connection.shutdown.begin();
+        if self.in_doubt.borrow().is_some() {
+            let rule = "no request begins any more; the one on the wire has 5 s to be answered, and a second Ctrl-C stops at once";
+            invocation.note(rule);
+            // The second signal, or the end of the time.
+            let _ = timeout(LAST_RESPONSES, second).await;
         }
-        Ok(done)
+        Err(Failure::interrupted(None))
     }
 
     /// The last one was not taken.
-    pub(super) fn refused(&mut self) {
-        self.taken.pop();
-    }
-
-    /// Ends a run that was interrupted while nothing was on the wire, or whose last request was answered since.
-    pub(super) fn go_on(&self) -> Result<(), Failure> {
-        match self.invocation.connection.shutdown.has_begun() {
-            true => Err(Failure::interrupted(None)),
-            false => Ok(()),
-        }
+    pub(super) fn refused(&self) {
+        self.taken.borrow_mut().pop();
     }
 
     /// What bunq has of a run that was interrupted.
     pub(super) fn outcome(&self) -> String {
-        let all: Vec<_> = self.taken.iter().map(ToString::to_string).collect();
+        let all: Vec<_> = self.taken.borrow().iter().map(ToString::to_string).collect();
         let taken = match all.is_empty() {
             true => "bunq has taken nothing of this run".to_owned(),
             false => format!("bunq has taken {}", all.join(", ")),
         };
-        match &self.in_doubt {
+        match &*self.in_doubt.borrow() {
             Some(given) => format!("{taken}; no response has come to {given}, which it may have"),
             None => taken,
         }

@@ -32,7 +32,7 @@ impl Onboard<'_> {
                 }
             };
             let mut started =
-                self.giving.give(Given::IdentitySession, start).await?.map_err(|error| doubted(error, hint))?;
+                self.giving.give(Given::IdentitySession, start).await.map_err(|error| doubted(error, hint))?;
             self.progress.identity = Some(started.id());
             let Some(token) = started.take_token() else {
                 self.progress.identity_session = Some(started.session().clone());
@@ -55,13 +55,20 @@ impl Onboard<'_> {
     }
 
     /// Gives bunq the document of the file; returns whether it had none before.
-    pub(super) async fn link_document(&mut self) -> Result<bool, Failure> {
+    pub(super) async fn link_document(&self) -> Result<bool, Failure> {
         let Source::File(Answers { document: Some(document), .. }) = &self.source else { return Ok(false) };
         let hint =
             "bunq cannot be asked for it: leave identity_document out, or upload the files again and give the new ids";
-        let (document, documents) = (document.clone(), self.user.documents());
-        let linked = self.giving.give(Given::Document, documents.link(&document)).await?;
-        let linked = linked.map_err(|error| doubted(error, hint))?;
+        let documents = self.user.documents();
+        let linked = self.giving.give(Given::Document, documents.link(document)).await;
+        let linked = linked.map_err(|error| match is_refusal(&error) {
+            true => {
+                let hint =
+                    format!("`bunq-partner attachment put {}` uploads a file, and prints its id", self.options.id);
+                Failure::from(error).of("identity_document").with_hint(hint)
+            }
+            false => doubted(error, hint),
+        })?;
         Ok(linked.acceptance != Acceptance::Already)
     }
 
@@ -74,8 +81,13 @@ impl Onboard<'_> {
     async fn submit(&mut self, id: IdentityVerificationSessionId) -> Result<(), Failure> {
         self.progress.identity = Some(id);
         let identity = self.user.identity();
-        let submitted = self.giving.give(Given::Submission, identity.submit(id)).await?;
-        let waiter = submitted.map_err(|error| self.goes_on(error))?;
+        let submitted = self.giving.give(Given::Submission, identity.submit(id)).await;
+        let waiter = submitted.map_err(|error| match is_refusal(&error) {
+            true => {
+                Failure::from(error).with_hint("--identity-token-file FILE shows the id of the session that there is")
+            }
+            false => self.goes_on(error),
+        })?;
         if !self.options.waiting.wait {
             return Ok(());
         }
@@ -104,6 +116,11 @@ pub(super) fn token_file(path: &Path, error: &io::Error, failure: impl Fn(String
         io::ErrorKind::AlreadyExists => failure.with_hint("if it has the token of the session, leave out the option"),
         _ => failure,
     }
+}
+
+/// Whether bunq does not know what it was told, or does not take it.
+fn is_refusal(error: &Error) -> bool {
+    [ErrorKind::NotFound, ErrorKind::Rejected].contains(&error.kind())
 }
 
 /// The failure of a request that is not sent again while its outcome is not known.

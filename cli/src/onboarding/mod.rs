@@ -15,16 +15,16 @@ use bunq_partner::{ErrorKind, FulfillmentAnswer, OnboardingOutcome, RequestedSta
 use tokio::time::{Instant, sleep};
 
 use self::answers::Answers;
-use self::giving::{Given, Giving};
+use self::giving::{GOES_ON, Given, Giving};
 use self::identity::token_file;
 use self::rehearsal::rehearse;
-use self::run::{GOES_ON, Onboard, Source, statuses};
+use self::run::{Onboard, Source, statuses};
 use self::shown::{Progress, change, is_requested};
 use super::arguments::{OnboardOptions, OutputFormat};
 use super::columns::View;
 use super::download;
 use super::exit::{Failure, after_output};
-use super::interrupt::until_interrupted;
+use super::interrupt::{listen, until_interrupted};
 use super::invocation::Invocation;
 use super::output::Printer;
 use super::progress;
@@ -39,7 +39,7 @@ pub(super) fn columns() -> Vec<&'static str> {
 
 pub(super) async fn run(invocation: &Invocation, options: &OnboardOptions) -> Result<(), Failure> {
     let source = match &options.from {
-        Some(path) => Source::File(Answers::read(path).await?),
+        Some(path) => Source::File(until_interrupted(None, Answers::read(path)).await?),
         None if questions::is_attended() => Source::Person,
         None => Source::Nobody,
     };
@@ -52,11 +52,16 @@ pub(super) async fn run(invocation: &Invocation, options: &OnboardOptions) -> Re
     let user = invocation.user(options.id)?;
     let progress = Progress { id: Some(options.id), ..Progress::default() };
     let (left_out, deadline) = (Vec::new(), Instant::now() + options.waiting.timeout);
-    let giving = Giving::new(invocation);
+    let giving = &Giving::default();
     let mut onboard = Onboard { invocation, options, user, source, progress, giving, left_out, deadline };
-    let outcome = until_interrupted(None, onboard.bring()).await;
+    let first = listen()?;
+    let outcome = tokio::select! {
+        biased;
+        done = onboard.bring() => done,
+        interrupted = giving.interrupted(invocation, first) => interrupted,
+    };
     let outcome = outcome.map_err(|failure| match failure.is_interruption() {
-        true => Failure::interrupted(Some(format!("{}; {GOES_ON}", onboard.giving.outcome()))),
+        true => Failure::interrupted(Some(format!("{}; {GOES_ON}", giving.outcome()))),
         false => failure,
     });
     let written =
@@ -70,7 +75,7 @@ impl Onboard<'_> {
         let id = match onboarding.find().await? {
             Some(seen) => seen.id,
             None => {
-                let started = self.giving.give(Given::Onboarding, onboarding.start()).await?;
+                let started = self.giving.give(Given::Onboarding, onboarding.start()).await;
                 started.map_err(|error| self.goes_on(error))?.id
             }
         };
@@ -88,7 +93,15 @@ impl Onboard<'_> {
         };
         // As soon as nothing mandatory is missing, bunq lists no more what it would like to know. So the answers come first.
         let has_answered = taken.is_none() && self.answer().await?;
-        let has_proven = self.prove_identity().await?;
+        let has_proven = match self.prove_identity().await {
+            // What is missing is known from before the result.
+            Err(failure) if taken.is_none() && self.progress.identity_session.is_some() => {
+                // The result is what the command ends with.
+                let _ = self.request(id).await;
+                return Err(failure);
+            }
+            proven => proven?,
+        };
         let has_linked = self.link_document().await?;
         let waiter = match taken {
             Some(waiter) => waiter,
@@ -108,7 +121,7 @@ impl Onboard<'_> {
     /// Requests the statuses. While something is missing bunq does not take the request, and what is missing is known then.
     async fn request(&mut self, id: UserOnboardingId) -> Result<Option<Waiter<UserOnboarding>>, Failure> {
         let onboarding = self.user.onboarding();
-        let requested = self.giving.give(Given::Statuses, onboarding.request(id, &statuses())).await?;
+        let requested = self.giving.give(Given::Statuses, onboarding.request(id, &statuses())).await;
         match requested.map_err(|error| self.goes_on(error))? {
             RequestedStatuses::Accepted(waiter) => {
                 self.progress.is_asked = true;
@@ -137,7 +150,7 @@ impl Onboard<'_> {
                 if !(is_bunqs_turn && self.options.waiting.wait) || self.time_left() < pause {
                     return Err(self.missing());
                 }
-                self.giving.go_on()?;
+                self.go_on()?;
                 sleep(pause).await;
             }
             if let Some(waiter) = self.request(id).await? {
@@ -156,12 +169,12 @@ impl Onboard<'_> {
             if is_settled || matches!(fulfillment.waiting_for(), WaitingFor::Bunq | WaitingFor::Nobody) {
                 continue;
             }
-            self.giving.go_on()?;
+            self.go_on()?;
             match self.source.answer(&fulfillment).await? {
                 Some(answer) => {
                     let onboarding = self.user.onboarding();
                     let call = onboarding.answer(&fulfillment, &answer);
-                    let answered = self.giving.give(Given::Answer(kind.clone()), call).await?;
+                    let answered = self.giving.give(Given::Answer(kind.clone()), call).await;
                     answered.map_err(|error| self.goes_on(error))?;
                     self.progress.answered.push(kind.clone());
                     has_answered = true;
@@ -182,15 +195,31 @@ impl Onboard<'_> {
         }
     }
 
-    /// The failure of a user of whom something is missing.
+    /// The failure of a user of whom something is missing: only those things are named whose turn it is.
     fn missing(&self) -> Failure {
-        let kinds: Vec<_> = self.progress.missing.iter().map(|one| one.type_.as_str()).collect();
-        match self.progress.turn() {
-            Some(WaitingFor::Bunq) => Failure::missing(format!("bunq still checks {}", kinds.join(", ")))
-                .with_hint("run this again later, or with --wait"),
-            _ => Failure::missing(format!("bunq wants to know more of the user: {}", kinds.join(", ")))
-                .with_hint("`answered_with` names the member of --from FILE that answers; the rest is for the user"),
+        let is_bunqs_turn = self.progress.turn() == Some(WaitingFor::Bunq);
+        let all = self.progress.missing.iter();
+        let of_turn = all.filter(|one| (self.progress.turn_of(one) == WaitingFor::Bunq) == is_bunqs_turn);
+        let (answerable, others): (Vec<_>, Vec<_>) = of_turn.partition(|one| one.is_answerable());
+        let kinds: Vec<_> = answerable.iter().chain(&others).map(|one| one.type_.as_str()).collect();
+        let kinds = kinds.join(", ");
+        if is_bunqs_turn {
+            let hint = match self.options.waiting.wait {
+                true => "run this again later, or with a longer --timeout",
+                false => "run this again later, or with --wait",
+            };
+            return Failure::missing(format!("bunq still checks {kinds}")).with_hint(hint);
         }
+        let answers = "`answered_with` names the member of --from FILE that answers";
+        let rest = match self.progress.open_identity_session() {
+            Some(session) => format!("--submit-identity {session} tells bunq that the user is done with the SDK"),
+            None => "the rest is for the user: --identity-token-file FILE starts an identity session, and `identity_document` \
+                     of --from FILE is a document"
+                .to_owned(),
+        };
+        let hints = [(!answerable.is_empty()).then(|| answers.to_owned()), (!others.is_empty()).then_some(rest)];
+        let failure = Failure::missing(format!("bunq wants to know more of the user: {kinds}"));
+        hints.into_iter().fold(failure, Failure::or_hint)
     }
 
     /// The members of the file that bunq does not ask for.

@@ -13,11 +13,8 @@ use super::super::exit::Failure;
 use super::super::invocation::Invocation;
 use super::answers::Answers;
 use super::asking;
-use super::giving::Giving;
+use super::giving::{GOES_ON, Giving};
 use super::shown::Progress;
-
-/// How to go on.
-pub(super) const GOES_ON: &str = "the same command looks, and goes on";
 
 /// Where answers come from.
 pub(super) enum Source {
@@ -43,7 +40,7 @@ pub(super) struct Onboard<'a> {
     pub(super) user: UserClient,
     pub(super) source: Source,
     pub(super) progress: Progress,
-    pub(super) giving: Giving<'a>,
+    pub(super) giving: &'a Giving,
     /// What has no answer is not asked for again.
     pub(super) left_out: Vec<FulfillmentType>,
     pub(super) deadline: Instant,
@@ -54,6 +51,14 @@ pub(super) fn statuses() -> UpdateUserOnboardingRequest {
 }
 
 impl Onboard<'_> {
+    /// Ends a run that was interrupted, where no request would follow that tells.
+    pub(super) fn go_on(&self) -> Result<(), Failure> {
+        match self.invocation.connection.shutdown.has_begun() {
+            true => Err(Failure::interrupted(None)),
+            false => Ok(()),
+        }
+    }
+
     pub(super) fn time_left(&self) -> Duration {
         self.deadline.saturating_duration_since(Instant::now())
     }

@@ -1,7 +1,8 @@
 //! What `onboard` writes: how far the user is, and what is missing.
 
 use bunq_partner::types::{
-    Fulfillment, FulfillmentType, IdentityVerificationSession, IdentityVerificationSessionId, UserOnboarding,
+    Fulfillment, FulfillmentType, IdentityVerificationSession, IdentityVerificationSessionId,
+    IdentityVerificationSessionStatus, UserOnboarding,
 };
 use bunq_partner::{IdentityOutcome, OnboardingOutcome, ProvisionId, WaitingFor};
 use serde_json::{Map, Value};
@@ -45,8 +46,14 @@ impl Progress {
         }
     }
 
-    fn turn_of(&self, fulfillment: &Fulfillment) -> WaitingFor {
+    pub(super) fn turn_of(&self, fulfillment: &Fulfillment) -> WaitingFor {
         if self.answered.contains(&fulfillment.type_) { WaitingFor::Bunq } else { fulfillment.waiting_for() }
+    }
+
+    /// The identity session that the user is to go through.
+    pub(super) fn open_identity_session(&self) -> Option<IdentityVerificationSessionId> {
+        let session = self.identity_session.as_ref()?;
+        (session.status == IdentityVerificationSessionStatus::Created).then_some(session.id)
     }
 
     pub(super) fn record(&self) -> Record {

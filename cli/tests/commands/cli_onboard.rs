@@ -100,6 +100,8 @@ async fn a_user_is_onboarded_in_several_runs_and_nothing_is_sent_twice() {
     assert_eq!(by_call, ["address_main", "address_postal", "person", "nationality", "tax_resident"]);
     assert_eq!(missing.len(), 10, "unknown kinds are listed too");
     assert!(err.contains("bunq wants to know more of the user: ADDRESS_MAIN, "), "{err}");
+    assert!(err.contains("TAX_RESIDENT, IDENTITY_VERIFICATION, DOCUMENT_IDENTIFICATION\""), "EMAIL is bunq's: {err}");
+    assert!(err.contains("`answered_with` names the member") && err.contains("starts an identity session"), "{err}");
     assert_eq!(user.changed(), ["create_user_onboarding", "update_user_onboarding"]);
 
     user.folder.file("answers.json", &answers(&user.scan()));
@@ -115,6 +117,8 @@ async fn a_user_is_onboarded_in_several_runs_and_nothing_is_sent_twice() {
     assert_eq!(user.given()["ADDRESS_MAIN"]["address_main"]["city"], "Plantedton");
     let token = fs::read_to_string(user.folder.path("token")).unwrap();
     assert!(token.len() > 10 && !format!("{record}{err}").contains(&token));
+    let submits = format!("--submit-identity {} tells bunq that the user is done", record["identity_session_id"]);
+    assert!(err.contains(&submits), "{err}");
     assert_eq!(fs::metadata(user.folder.path("token")).unwrap().permissions().mode() & 0o777, 0o600);
 
     // Again: what bunq has is not sent again, and the session is adopted.
@@ -127,6 +131,7 @@ async fn a_user_is_onboarded_in_several_runs_and_nothing_is_sent_twice() {
     let outcome = (&rejected["identity_result"], &rejected["identity_reasons"]);
     assert_eq!((code, outcome), (14, (&json!("REJECTED"), &json!(["DOCUMENT_EXPIRED"]))), "{err}");
     assert!(err.contains("bunq does not know who the user is: REJECTED (DOCUMENT_EXPIRED)"), "{err}");
+    assert_eq!(rejected["waiting_for"], "user", "what is missing is as the result has left it");
     let (another, _, _) = user.onboard("--identity-token-file token3");
     assert_ne!(another["identity_session_id"], record["identity_session_id"]);
     user.changed();
@@ -158,6 +163,13 @@ async fn a_user_is_onboarded_in_several_runs_and_nothing_is_sent_twice() {
 #[tokio::test(flavor = "multi_thread")]
 async fn it_waits_while_bunq_checks_and_tells_whom_bunq_denies() {
     test_timeout::start();
+    let mut profile = slow();
+    profile.fulfillments = vec!["EMAIL".into()];
+    let user = User::new(profile).await;
+    for (typed, hint) in [("", "or with --wait"), ("--wait --timeout 1s", "or with a longer --timeout")] {
+        let (_, err, code) = user.onboard(typed);
+        assert!(code == 24 && err.contains("bunq still checks EMAIL") && err.contains(hint), "{err}");
+    }
     let mut profile = Profile::default();
     profile.fulfillments = vec!["DATE_OF_BIRTH".into(), "EMAIL".into()];
     (profile.onboarding_check, profile.onboarding_result) = (Duration::from_secs(1), "DENIED".into());
@@ -216,6 +228,18 @@ async fn a_person_is_asked_and_each_answer_is_checked() {
     let given: Vec<_> = given.as_object().unwrap().keys().map(String::as_str).collect();
     assert_eq!(given, ["ADDRESS_MAIN", "DATE_OF_BIRTH", "NATIONALITY", "TAX_RESIDENT"]);
     assert_eq!(user.given()["TAX_RESIDENT"]["tax_resident"][0]["tax_number"], "123456782");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_bunq_does_not_know_has_a_hint() {
+    test_timeout::start();
+    let user = User::new(slow()).await;
+    user.folder.file("answers.json", &answers("7"));
+    let (_, err, code) = user.onboard("--from answers.json");
+    let hint = format!("`bunq-partner attachment put {}` uploads a file, and prints its id", user.id);
+    assert!(code == 12 && err.contains("identity_document: ") && err.contains(&hint), "{code} {err}");
+    let (_, err, code) = user.onboard("--submit-identity 7");
+    assert!(code == 9 && err.contains("shows the id of the session that there is"), "{code} {err}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -71,6 +71,15 @@ async fn at_a_question_it_says_what_bunq_has() {
     assert!(code == 130 && plain(&screen).contains(&said) && !screen.contains("1234"), "{screen}");
     assert_eq!(user.changed(), ["update_user_onboarding", "update_user_person", "create_nationality"]);
 
+    // The end of the input is no answer.
+    let mut terminal = user.at_terminal(&[]);
+    terminal.take_until("country where taxes are paid: ");
+    terminal.type_keys("\u{4}");
+    let (screen, code) = terminal.end();
+    assert!(code == 1 && screen.starts_with('\n') && screen.contains("the input has ended"), "{screen:?}");
+    assert!(screen.contains(MORE), "{screen}");
+    user.changed();
+
     // Only what is missing is asked for.
     let mut terminal = user.at_terminal(&[]);
     let before = terminal.take_until("country where taxes are paid: ");
