@@ -7,7 +7,7 @@ use bunq_partner::types::{
     AttachmentDescription, AttachmentId, IdentityVerificationSessionId, InquiryPurpose, InquiryStatus, InquiryType,
     UserInformationInquiryEntryId, UserInformationInquiryId,
 };
-use clap::{Args, Subcommand, ValueHint};
+use clap::{ArgGroup, Args, Subcommand, ValueHint};
 
 use super::options::{CustodyOptions, DryRun, Personal, WaitOptions};
 use super::values::{OpenParser, count, own_id, provision_id};
@@ -128,6 +128,7 @@ pub(crate) struct InquiryListOptions {
 }
 
 #[derive(Args)]
+#[command(group = ArgGroup::new("answer").args(["text", "attach"]).required(true).multiple(true))]
 pub(crate) struct AnswerOptions {
     /// Id of the user's provision
     #[arg(value_name = "ID", value_hint = ValueHint::Other, value_parser = provision_id)]
@@ -139,7 +140,7 @@ pub(crate) struct AnswerOptions {
     #[arg(value_name = "ENTRY", value_hint = ValueHint::Other, value_parser = own_id::<UserInformationInquiryEntryId>)]
     pub(crate) entry: UserInformationInquiryEntryId,
     /// Answer in words; @FILE reads a file, - reads stdin
-    #[arg(long, value_name = "TEXT", required_unless_present = "attach")]
+    #[arg(long, value_name = "TEXT")]
     pub(crate) text: Option<String>,
     /// File, or id of an attachment; can be repeated
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, value_parser = attached)]

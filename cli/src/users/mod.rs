@@ -5,7 +5,7 @@ mod records;
 
 use std::pin::pin;
 
-use bunq_partner::{CustodyFilter, ErrorKind, ProvisionId};
+use bunq_partner::{CustodyFilter, ErrorKind, ProvisionId, ProvisionStatus};
 use futures_util::{StreamExt as _, stream};
 
 pub(super) use self::activation::{activate, change, reset};
@@ -44,8 +44,12 @@ pub(super) async fn list(invocation: &Invocation, wants_unactivated: bool) -> Re
 pub(super) async fn show(invocation: &Invocation, id: ProvisionId) -> Result<(), Failure> {
     let client = invocation.client()?;
     let users = client.users();
-    let entry = users.get(id).await?;
     let seen = client.provisions().get(id).await?;
+    if seen.status == ProvisionStatus::Closed {
+        // Reading that it is closed removes what is kept of its user, after a while.
+        users.remove(id).await?;
+    }
+    let entry = users.get(id).await?;
     let context = match &entry {
         Some(entry) if entry.is_activated => users.of(id).context().await,
         _ => Ok(None),

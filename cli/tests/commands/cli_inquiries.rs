@@ -98,6 +98,11 @@ async fn what_is_about_a_person_is_shown_on_request() {
         let (list, err, code) = user.run(&format!("inquiries list USER {filter}"));
         assert_eq!((list.as_array().unwrap().len(), code), (count, 0), "{filter}: {err}");
     }
+    let mut list = again(&user.program);
+    list.args(["inquiries", "list", &user.id.to_string(), "--custody", "users", "--status", "FINAL,FINALIZED"]);
+    let (_, err, code) = ran(&mut list);
+    assert!(code == 0 && err.contains("this version does not know FINAL, which bunq is asked for: it knows"), "{err}");
+    assert!(!err.contains("not know FINALIZED"), "{err}");
     let (_, err, code) = user.run("inquiries list USER --status finalized.");
     assert!(code == 2 && err.contains("letters, digits and underscores"), "{err}");
 }
@@ -150,7 +155,7 @@ async fn what_takes_no_answer_gets_none() {
         (format!("{other} --text {}", "a".repeat(10_001)), "--text: an answer is 1 to 10,000 characters", 2),
         (format!("{other} --attach notes.txt"), "notes.txt: attachment: by its first bytes, the file is none of", 2),
         (format!("{other} --attach scan.png"), "the file is image/gif, and its name says image/png", 2),
-        (format!("{other} --wait"), "required", 2),
+        (format!("{other} --wait"), "<--text <TEXT>|--attach <FILE>>", 2),
         (format!("{first} {entry_of_other} --text Work."), &format!("the inquiry {first} has no entry"), 2),
         (format!("{first} {entry_of_other} --attach payslip.gif"), "is not there", 14),
         (format!("{entry} --text Other."), "the inquiry", 14),

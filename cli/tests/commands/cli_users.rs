@@ -126,7 +126,15 @@ async fn a_user_is_shown_with_what_bunq_says_and_no_secret() {
     let shown: Value = serde_json::from_str(&out).unwrap();
     assert_eq!((&shown["has_session"], code), (&Value::Null, 18), "{out}{err}");
     assert_eq!(shown["credential_status"], "ACTIVE");
-    drop(claim);
+    drop((claim, in_use));
+
+    // Of a user whose provision is closed nothing is kept, which is no problem.
+    let (_, err, code) = ran(again(&program).args(["close", &id.to_string(), "--wait"]));
+    assert_eq!(code, 0, "{err}");
+    let (out, err, code) = show(id, "jsonl");
+    let shown: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((&shown["state"], &shown["status"], code), (&"not_in_custody".into(), &"CLOSED".into(), 0), "{err}");
+    assert!(!users.join(format!("{id}.json")).exists());
 }
 
 #[test]
