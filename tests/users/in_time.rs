@@ -1,7 +1,10 @@
 //! Sessions of many users on a paused clock, over the sandbox: all that fit are in time, whatever happens meanwhile.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use bunq_partner::jiff::{SignedDuration, Timestamp};
 use bunq_partner::wire::SigningKey;
 use bunq_partner::{
     Client, Environment, Error, ErrorKind, MemoryCustody, Operation, ProvisionId, Remedy, Secret, Sent, UserClient,
@@ -21,6 +24,8 @@ struct Bank {
     client: Client,
     began: Instant,
     life: Duration,
+    /// Whose credential expires half an hour from now, as bunq shows it.
+    urgent: Arc<AtomicU64>,
 }
 
 impl Bank {
@@ -34,12 +39,17 @@ impl Bank {
         let sandbox = Sandbox::builder().profile(profile).api_key(key.into());
         let sandbox = sandbox.rate_limit(&Operation::CREATE_SESSION, 1, INTERVAL).start().await.unwrap();
         // Then it is when it was stored that counts, by the paused clock. When bunq says it, it is by the time of day.
-        sandbox.before_signing(|call, response| {
+        let urgent = Arc::<AtomicU64>::default();
+        let shown = Arc::clone(&urgent);
+        sandbox.before_signing(move |call, response| {
             let Ok(mut body) = serde_json::from_slice::<serde_json::Value>(&response.body) else { return };
             let Some(items) = body["Response"].as_array_mut().filter(|_| call.method == "GET") else { return };
-            for item in items {
-                if let Some(credential) = item["PartnerUserProvision"]["credential"].as_object_mut() {
-                    credential.insert("expiry_time".to_owned(), serde_json::Value::Null);
+            for provision in items.iter_mut().map(|item| &mut item["PartnerUserProvision"]) {
+                let is_urgent = provision["id"] == shown.load(Ordering::Relaxed);
+                let expiry = is_urgent.then(|| Timestamp::now() + SignedDuration::from_mins(30));
+                let expiry = expiry.map(|expiry| expiry.strftime("%Y-%m-%d %H:%M:%S.%6f").to_string());
+                if let Some(credential) = provision["credential"].as_object_mut() {
+                    credential.insert("expiry_time".to_owned(), expiry.into());
                 }
             }
             response.body = body.to_string().into();
@@ -50,7 +60,7 @@ impl Bank {
         let client = client.without_rate_limits().rate_limit(&Operation::CREATE_SESSION, 1, INTERVAL);
         let client = client.user_installation(UserInstallation::Own).build().unwrap();
         client.open_session().await.unwrap();
-        Self { sandbox, client, began: Instant::now(), life }
+        Self { sandbox, client, began: Instant::now(), life, urgent }
     }
 
     /// Makes so many users, and activates them; returns when all wait for their turn.
@@ -189,13 +199,21 @@ async fn the_renewal_of_the_partner_goes_before_all_who_wait() {
     let bank = Bank::new(Environment::Sandbox, Duration::from_secs(604_800)).await;
     let users = bank.activate(3).await;
     let tokens = bank.tokens(&users);
-    bank.sandbox.end_sessions();
+    // Its session ends, and the call that makes the next one is answered when the turn of a user has come.
+    bank.reach(INTERVAL - Duration::from_secs(5)).await;
+    let late = Injection::new(Fault::Late(Duration::from_secs(20))).on(&Operation::CREATE_INSTALLATION);
+    bank.sandbox.inject(late);
     bank.sandbox.take_call_log();
-    bank.client.api().list_device_servers().await.unwrap();
+    bank.client.reinstall().await.unwrap();
     assert_eq!(bank.opened(&tokens), [None]);
+    // None of them had its turn meanwhile, so that one who comes now can still go first.
+    let urgent = bank.sandbox.populate(1)[0];
+    bank.urgent.store(urgent.get(), Ordering::Relaxed);
+    bank.client.users().activate(urgent).await.unwrap();
     for (_, user) in users {
         user.await.unwrap().0.unwrap();
     }
     let opened = bank.opened(&tokens);
-    assert_eq!((opened.len(), opened.iter().filter(|of| of.is_none()).count()), (4, 1), "{opened:?}");
+    let first_of_users = opened.iter().position(Option::is_some);
+    assert_eq!((opened.len(), first_of_users), (5, Some(2)), "those of the partner and of the urgent one: {opened:?}");
 }
