@@ -11,6 +11,7 @@ mod bad_custody;
 mod building_a_client;
 mod inquiries;
 mod kept_context;
+mod kept_users;
 mod resets;
 mod session;
 mod several_runtimes;
