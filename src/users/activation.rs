@@ -89,12 +89,18 @@ impl Users {
 
     /// Tells a failure to subscribers too, unless it is the caller's own.
     fn told(&self, id: ProvisionId, outcome: Result<UserClient, Error>) -> Result<UserClient, Error> {
-        if let Err(error) = &outcome
-            && error.kind() != ErrorKind::InvalidInput
-        {
-            self.0.room.events.tell(UserEvent::Failed(id, error.clone()));
-        }
-        outcome
+        outcome.map_err(|error| {
+            let error = match error.kind() {
+                ErrorKind::NotFound => error.with_advice(&format!(
+                    "no provision of this API key has the id {id}: check the id, and of which key and environment it is"
+                )),
+                _ => error,
+            };
+            if error.kind() != ErrorKind::InvalidInput {
+                self.0.room.events.tell(UserEvent::Failed(id, error.clone()));
+            }
+            error
+        })
     }
 
     async fn reset_in_turn(&self, id: ProvisionId) -> Result<UserClient, Error> {

@@ -4,7 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use bunq_partner::jiff::{Span, Timestamp};
-use bunq_partner::{Client, Custody as _, Error, ErrorKind, FileCustody, Operation, ProvisionId, Sent, UserEvent};
+use bunq_partner::{
+    Client, Custody as _, Error, ErrorKind, FileCustody, Operation, ProvisionId, Remedy, Sent, UserEvent,
+};
 use bunq_partner_sandbox::{Fault, Injection, Sandbox};
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
@@ -36,10 +38,14 @@ async fn refused(is_used: bool, edit: impl Fn(&Path, &mut Value) -> Option<Strin
     let text = format!("{head}\n{text}");
     fs::write(&file, &text).unwrap();
     sandbox.take_call_log();
-    let client = client(&sandbox, &users);
-    let user = client.users().of(id);
-    let errors =
+    let users = client(&sandbox, &users).users();
+    let user = users.of(id);
+    let mut errors =
         vec![user.open_session().await.unwrap_err(), user.api().list_credentials().await.map(drop).unwrap_err()];
+    // Of a credential that may have expired, bunq is asked.
+    if errors[0].kind() == ErrorKind::Context {
+        errors.extend([users.activate(id).await.unwrap_err(), users.reset(id).await.unwrap_err()]);
+    }
     assert_eq!(fs::read_to_string(&file).unwrap(), text, "it is left as it was");
     (errors, sandbox.call_log().len())
 }
@@ -118,6 +124,7 @@ async fn nothing_is_sent_with_what_cannot_be_used() {
         for error in errors {
             assert_eq!((error.kind(), error.sent()), (kind, Sent::No), "{expected}: {error}");
             assert!(error.to_string().contains(expected), "{expected}: {error}");
+            assert_eq!(error.remedy(), (kind == ErrorKind::CredentialSpent).then_some(Remedy::ResetToken), "{error}");
         }
         assert_eq!(calls, 0, "{expected}");
     }
@@ -212,4 +219,33 @@ async fn a_token_that_was_used_before_a_crash_does_not_expire_unused() {
     users.activate(id).await.unwrap().api().list_credentials().await.unwrap();
     assert_eq!(sandbox.provision(id).unwrap()["credential"]["id"], token, "no other was requested");
     assert!(users.get(id).await.unwrap().unwrap().is_activated);
+}
+
+/// The clock goes back by an hour while the client runs: the same as if what it has stored was from an hour later.
+#[tokio::test]
+async fn nothing_is_sent_when_the_clock_jumps_back() {
+    test_timeout::start();
+    let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
+    let users = folder.path("users");
+    own_folder(&users);
+    let [used, unused]: [ProvisionId; 2] = sandbox.populate(2).try_into().unwrap();
+    let client = client(&sandbox, &users);
+    client.users().activate(used).await.unwrap();
+    sandbox.inject(Injection::new(Fault::Status(400)).on(&Operation::CREATE_DEVICE_SERVER).always());
+    client.users().activate(unused).await.unwrap_err();
+    sandbox.clear_injections();
+    for id in [used, unused] {
+        let (file, head, mut record) = stored(&users, id);
+        (record["stored_at"], record["expiry"]) = (in_hours(1), in_hours(2));
+        fs::write(&file, format!("{head}\n{record}")).unwrap();
+    }
+    sandbox.take_call_log();
+    let users = client.users();
+    for error in [users.activate(unused).await.unwrap_err(), users.reset(unused).await.unwrap_err()] {
+        assert_eq!((error.kind(), error.sent()), (ErrorKind::Context, Sent::No), "{error}");
+        assert!(error.to_string().contains("set the clock right"), "{error}");
+    }
+    assert_eq!(sandbox.call_log().len(), 0);
+    // One that is in use does not expire, and goes on.
+    users.of(used).api().list_credentials().await.unwrap();
 }
