@@ -106,7 +106,7 @@ pub use self::builder::SandboxBuilder;
 pub use self::objects::inquiry::{SeedInquiry, SeedInquiryEntry};
 pub use self::profile::Profile;
 pub use self::resources::attachments::SeedAttachment;
-pub use self::resources::identity::SeedIdentitySession;
+pub use self::resources::identity::{SeedDocument, SeedIdentitySession};
 pub use self::resources::onboarding::SeedOnboarding;
 pub use self::resources::provisions::seed::SeedProvision;
 pub use self::resources::seed::SeedUser;

@@ -135,6 +135,46 @@ async fn faults_seeds_profiles_and_limits_are_played() {
     assert!(log.contains("429 GET /v1/installation"), "{log}");
 }
 
+/// A seed says how far a user is, and what it has.
+#[cfg(unix)]
+#[tokio::test]
+async fn the_users_of_a_seed_are_there() {
+    use bunq_partner::{Client, Environment, FileCustody, FileStore};
+    test_timeout::start();
+    let folder = Folder::new();
+    let seed = r#"[{"status": "ACTIVE", "user": {
+        "attachments": [{"content_type": "image/png"}],
+        "documents": [{"document_type": "CRYPTO_KYC_QUESTIONNAIRE", "country": "NL", "front": 0}],
+        "identity_sessions": [{"status": "PROCESSED", "result": "APPROVED"}],
+        "onboardings": [{"is_over": true, "result": "DENIED", "given": ["EMAIL", "ADDRESS_MAIN"]}],
+        "inquiries": [{"entries": [{"type": "USER_PERSON_SOURCE_OF_FUND"}], "purpose": "COMPLIANCE_SCREENING"}]
+    }}]"#;
+    let mut command = program(&folder);
+    let bank = Process::start(command.arg("sandbox").arg("--seed").arg(folder.file("seed.json", seed)));
+    let (context, users) = (folder.path("context.json"), folder.own_folder("users"));
+    let client = Client::builder(Environment::Sandbox).base_url(bank.base_url()).api_key(bank.api_key());
+    let client = client.context_store(FileStore::new(&context)).custody(FileCustody::new(&users));
+    let client = client.without_rate_limits().build().unwrap();
+    let id = client.provisions().list().page().await.unwrap().items[0].id;
+    client.users().activate(id).await.unwrap();
+    drop(client);
+    let (id, context, users) = (id.to_string(), context.to_str().unwrap(), users.to_str().unwrap());
+    let of_user = |words: &[&str]| {
+        let settings = ["--context", context, "--custody", users];
+        let (out, err, code) = bank.call(&folder, &[words, &settings, &["--output", "json"]].concat());
+        assert_eq!(code, 0, "{err}");
+        serde_json::from_str::<Value>(&out).unwrap()
+    };
+    let inquiries = of_user(&["inquiries", "list", &id]);
+    assert_eq!((inquiries.as_array().unwrap().len(), &inquiries[0]["purpose"]), (1, &"COMPLIANCE_SCREENING".into()));
+    let onboardings = of_user(&["api", "list_user_onboardings", "--user", &id]).to_string();
+    assert!(onboardings.contains("DENIED") && onboardings.contains("NONE"), "{onboardings}");
+
+    let wrong = folder.file("wrong.json", &seed.replace("\"front\": 0", "\"front\": 1"));
+    let (_, err, code) = ran(program(&folder).arg("sandbox").arg("--seed").arg(wrong));
+    assert!(code != 0 && err.contains("user.documents[0]: there is no attachment 1: the user has 1"), "{code} {err}");
+}
+
 #[test]
 fn a_port_that_is_taken_is_told() {
     test_timeout::start();

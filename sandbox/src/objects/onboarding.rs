@@ -36,6 +36,9 @@ pub(crate) const FULFILLMENTS: [&str; 10] = [
 pub(crate) struct Onboarding {
     /// When its statuses were asked for and nothing was missing.
     pub(crate) taken: Option<Timestamp>,
+    /// What the check comes to; without it, the profile decides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) result: Option<String>,
 }
 
 impl Object for Onboarding {

@@ -2,7 +2,7 @@
 
 use bunq_partner::Operation;
 use bunq_partner::types::{
-    CreateDocumentIdentificationRequest, CreateIdentityVerificationSessionRequest,
+    CountryCode, CreateDocumentIdentificationRequest, CreateIdentityVerificationSessionRequest, DocumentType,
     UpdateIdentityVerificationSessionRequest,
 };
 use jiff::Timestamp;
@@ -123,6 +123,38 @@ impl Plant for SeedIdentitySession {
             other => return Err(format!("there is no status {other}: give CREATED, SUBMITTED or PROCESSED")),
         };
         bank.objects.identity_sessions.add(user, session, now, &mut bank.numbers);
+        Ok(())
+    }
+}
+
+/// A document that a user of a seed has given.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct SeedDocument {
+    /// Its type, such as `CRYPTO_KYC_QUESTIONNAIRE`.
+    pub document_type: DocumentType,
+    /// The country that has issued it.
+    pub country: CountryCode,
+    /// Which of the user's attachments is its front: 0 is the first of the seed.
+    pub front: usize,
+    /// Which of them is its back, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub back: Option<usize>,
+}
+
+impl Plant for SeedDocument {
+    fn plant(&self, bank: &mut Bank, user: u64, now: Timestamp) -> Result<(), String> {
+        let Self { document_type, country, front, back } = self.clone();
+        let mut attachments: Vec<_> = bank.objects.attachments.of(user).map(|attachment| attachment.id).collect();
+        attachments.sort_unstable();
+        let named = |index: usize| {
+            let has = attachments.len();
+            attachments.get(index).copied().ok_or_else(|| format!("there is no attachment {index}: the user has {has}"))
+        };
+        let (front, back) = (named(front)?, back.map(named).transpose()?);
+        let document = Document { document_type: document_type.into(), country: country.into(), front, back };
+        bank.objects.documents.add(user, document, now, &mut bank.numbers);
         Ok(())
     }
 }

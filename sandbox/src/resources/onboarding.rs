@@ -1,11 +1,12 @@
 //! The onboarding of users: what is missing, what they give, and how bunq checks them.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bunq_partner::Operation;
 use bunq_partner::types::{
     CreateAddressMainRequest, CreateAddressPostalRequest, CreateNationalityRequest, CreateTaxResidentRequest,
-    CreateUserOnboardingRequest, UpdateUserOnboardingRequest, UpdateUserPersonRequest,
+    CreateUserOnboardingRequest, FulfillmentType, UpdateUserOnboardingRequest, UpdateUserPersonRequest,
 };
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
@@ -170,7 +171,7 @@ fn missing(bank: &mut Bank, user: u64, now: Timestamp) -> Result<Vec<Missing>, R
             IDENTITY_VERIFICATION => (identity, &[FULFILLED]),
             DOCUMENT_IDENTIFICATION => (document.then_some(FULFILLED), &[FULFILLED]),
             // The user does it, when the partner has told about it.
-            _ => (Some(checked(asked.since)), &[FULFILLED]),
+            _ => (Some(checked(given.unwrap_or(asked.since))), &[FULFILLED]),
         };
         let is_due_later = kind == NATIONALITY || kind == TAX_RESIDENT;
         let mandatory = is_due_later.then(|| after(asked.since, GRACE));
@@ -217,7 +218,7 @@ fn show(bank: &Bank, onboarding: &Stored<Onboarding>, user: u64) -> Value {
         None => ("USER", "ELECTRONIC_MONEY", None),
         Some(taken) if now < after(taken, check / 2) => ("SYSTEM", "ELECTRONIC_MONEY", Some("AUTOMATED")),
         Some(taken) if now < after(taken, check) => ("SYSTEM", "ELECTRONIC_MONEY", Some("MANUAL")),
-        Some(_) => ("NONE", profile.onboarding_result.as_str(), None),
+        Some(_) => ("NONE", onboarding.content.result.as_ref().unwrap_or(&profile.onboarding_result).as_str(), None),
     };
     let message = waiting.map(|_| "A few moments");
     let members = [
@@ -242,22 +243,43 @@ pub struct SeedOnboarding {
     /// Whether its statuses were asked for and taken when the sandbox began, so that bunq checks the user.
     #[serde(default)]
     pub is_taken: bool,
-    /// The kinds of fulfilments that bunq has of the user, such as `ADDRESS_MAIN`: those that a call answers, with an empty body.
+    /// What the check comes to, such as `VERIFIED`, `DENIED` or `BLOCKED`. Without it, the profile decides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<String>,
+    /// Whether that check is over.
+    #[serde(default)]
+    pub is_over: bool,
+    /// The kinds of fulfilments that bunq has of the user, such as `ADDRESS_MAIN`: of what the profile asks for, and of what a call
+    /// answers, with an empty body. A proven identity is one of the user's sessions, and a document is one of its documents.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub given: Vec<String>,
 }
 
 impl Plant for SeedOnboarding {
     fn plant(&self, bank: &mut Bank, user: u64, now: Timestamp) -> Result<(), String> {
-        const KINDS: [&str; 5] = [ADDRESS_MAIN, ADDRESS_POSTAL, DATE_OF_BIRTH, NATIONALITY, TAX_RESIDENT];
+        let profile = &bank.settings.profile;
+        let check = profile.onboarding_check;
+        let known = FulfillmentType::KNOWN.iter().map(|kind| kind.as_str().to_owned());
+        let mut kinds: BTreeSet<_> = profile.fulfillments.iter().cloned().chain(known).collect();
+        for (kind, objects) in [(IDENTITY_VERIFICATION, "identity_sessions"), (DOCUMENT_IDENTIFICATION, "documents")] {
+            kinds.remove(kind);
+            if self.given.iter().any(|given| given == kind) {
+                return Err(format!("{kind} is given by the {objects} of the user: give those"));
+            }
+        }
         for kind in &self.given {
-            if !KINDS.contains(&kind.as_str()) {
-                return Err(format!("no call answers {kind}: give some of {}", KINDS.join(", ")));
+            if !kinds.contains(kind) {
+                let kinds: Vec<_> = kinds.into_iter().collect();
+                return Err(format!("bunq asks for no {kind}: give some of {}", kinds.join(", ")));
             }
             let given = Given { at: now, value: json!({}) };
             facts(bank, user, now).map_err(|refusal| refusal.message)?.given.insert(kind.clone(), given);
         }
-        let onboarding = Onboarding { taken: self.is_taken.then_some(now) };
+        let taken = match self.is_over {
+            true => Some(now.checked_sub(check).unwrap_or(Timestamp::MIN)),
+            false => self.is_taken.then_some(now),
+        };
+        let onboarding = Onboarding { taken, result: self.result.clone() };
         bank.objects.onboardings.add(user, onboarding, now, &mut bank.numbers);
         Ok(())
     }

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::attachments::SeedAttachment;
-use super::identity::SeedIdentitySession;
+use super::identity::{SeedDocument, SeedIdentitySession};
 use super::onboarding::SeedOnboarding;
 use super::plant::Plant as _;
 use crate::bank::Bank;
@@ -39,6 +39,8 @@ macro_rules! seeds {
 seeds! {
     /// The files that it has uploaded.
     attachments: SeedAttachment,
+    /// The documents that it has made of them.
+    documents: SeedDocument,
     /// Its onboardings.
     onboardings: SeedOnboarding,
     /// The sessions in which it proves its identity.

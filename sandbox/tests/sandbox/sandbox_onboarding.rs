@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bunq_partner::types::AttachmentContentType;
 use bunq_partner::{ProvisionId, UserClient};
-use bunq_partner_sandbox::{Profile, Sandbox};
+use bunq_partner_sandbox::{Profile, Sandbox, SeedProvision};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -226,7 +226,49 @@ async fn a_seed_has_what_was_given() {
     assert_eq!(caller.read("/user-onboarding", "UserOnboarding").await[0]["action_required"], "SYSTEM");
     sandbox.advance_clock(CHECK);
     assert_eq!(caller.read("/user-onboarding", "UserOnboarding").await[0]["status"], "VERIFIED");
-    let wrong = seed(json!({ "onboardings": [{ "given": ["EMAIL"] }] }));
+    for (kind, expected) in [
+        ("TAXES", "bunq asks for no TAXES: give some of ADDRESS_MAIN, "),
+        ("IDENTITY_VERIFICATION", "IDENTITY_VERIFICATION is given by the identity_sessions of the user: give those"),
+    ] {
+        let wrong = seed(json!({ "onboardings": [{ "given": [kind] }] }));
+        let error = Sandbox::builder().seed([wrong]).start().await.unwrap_err().to_string();
+        assert!(error.contains(&format!("user.onboardings[0]: {expected}")), "{error}");
+    }
+}
+
+/// In one bank, each user is where the seed says.
+#[tokio::test]
+async fn a_seed_has_users_in_any_state() {
+    test_timeout::start();
+    let seed =
+        |user: Value| -> SeedProvision { serde_json::from_value(json!({ "status": "ACTIVE", "user": user })).unwrap() };
+    let kinds_of_all = ["ADDRESS_MAIN", "ADDRESS_POSTAL", "DATE_OF_BIRTH", "EMAIL", "NATIONALITY", "PHONE_NUMBER"];
+    let document = json!({ "document_type": "CRYPTO_KYC_QUESTIONNAIRE", "country": "NL", "front": 0, "back": 1 });
+    let attachments = json!([{ "content_type": "image/png" }, { "content_type": "image/gif" }]);
+    let with_all = seed(json!({
+        "attachments": attachments, "documents": [document],
+        "identity_sessions": [{ "status": "PROCESSED", "result": "APPROVED" }],
+        "onboardings": [{ "given": kinds_of_all.iter().chain(&["TAX_RESIDENT", "SANDBOX_DECLARATION"]).collect::<Vec<_>>() }],
+    }));
+    let ended = |result: &str| seed(json!({ "onboardings": [{ "is_over": true, "result": result }] }));
+    let checked = seed(json!({ "onboardings": [{ "is_taken": true, "result": "DENIED" }] }));
+    assert_eq!(serde_json::from_str::<SeedProvision>(&serde_json::to_string(&with_all).unwrap()).unwrap(), with_all);
+    let all = [with_all, ended("DENIED"), ended("BLOCKED"), ended("VERIFIED"), checked];
+    let sandbox = Sandbox::builder().seed(all).start().await.unwrap();
+    let mut statuses = Vec::new();
+    for (index, id) in sandbox.provision_ids().into_iter().enumerate() {
+        let caller = Caller::of_user(&sandbox, &user_of(&sandbox, id).await).await;
+        let onboarding = caller.read("/user-onboarding", "UserOnboarding").await[0].clone();
+        if index == 0 {
+            sandbox.advance_clock(CHECK);
+            let path = format!("/user-onboarding/{}", onboarding["id"]);
+            caller.change(Method::PUT, &path, STATUSES).await;
+        }
+        statuses.push(onboarding["status"].as_str().unwrap().to_owned());
+    }
+    assert_eq!(statuses, ["ELECTRONIC_MONEY", "DENIED", "BLOCKED", "VERIFIED", "DENIED"]);
+    let wrong =
+        seed(json!({ "attachments": [], "documents": [{ "document_type": "X", "country": "NL", "front": 0 }] }));
     let error = Sandbox::builder().seed([wrong]).start().await.unwrap_err().to_string();
-    assert!(error.contains("user.onboardings[0]: no call answers EMAIL: give some of ADDRESS_MAIN, "), "{error}");
+    assert!(error.contains("user.documents[0]: there is no attachment 0: the user has 0"), "{error}");
 }
