@@ -123,6 +123,11 @@ impl Kept {
         Ok(Some(record))
     }
 
+    /// Takes the lock of the user. Whoever holds it can read, and nobody can change what is kept.
+    pub(crate) async fn lock(&self) -> Result<ContextLock, Error> {
+        self.in_time("was not locked", self.custody().lock(self.id)).await
+    }
+
     /// Stores a token that bunq has shown, before a session is opened with it. The context goes, unless the token is there already:
     /// it is of another credential. The steps stay.
     pub(crate) async fn store(&self, new: NewToken) -> Result<(), Error> {

@@ -27,7 +27,7 @@ pub(super) const MAX_LEN: usize = 64 * 1024;
 const CAPACITY: usize = 16 * 1024;
 
 /// By how much two clocks may differ, or one may be set, without a doubt about when a credential expires.
-const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_secs(60);
+pub(crate) const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_secs(60);
 
 /// What is kept of a user.
 #[derive(Debug, Clone)]

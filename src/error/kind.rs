@@ -157,6 +157,11 @@ macro_rules! remedies {
         impl Remedy {
             /// All of them.
             pub const ALL: &[Self] = &[$(Self::$name),*];
+
+            /// Whether another credential may help.
+            pub(crate) fn is_reset(self) -> bool {
+                matches!(self, Self::ResetToken | Self::ResetTokenOrSetInstallation)
+            }
         }
 
         impl fmt::Display for Remedy {

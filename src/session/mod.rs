@@ -200,6 +200,11 @@ impl Session {
         self.0.owner.withdraw();
     }
 
+    /// Whether its credential was used before.
+    pub(crate) fn is_renewal(&self) -> bool {
+        self.0.owner.is_renewal()
+    }
+
     /// Whether a session is open, as far as this client knows without asking anybody.
     pub(crate) fn is_open(&self) -> bool {
         self.0.state().opened().is_some()

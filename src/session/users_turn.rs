@@ -194,6 +194,14 @@ impl Owner {
             user.withdraw();
         }
     }
+
+    /// Whether the session is opened with a credential that was used before.
+    pub(super) fn is_renewal(&self) -> bool {
+        match self {
+            Self::Partner(_) => true,
+            Self::User(turn) => turn.is_activated.load(Ordering::Relaxed),
+        }
+    }
 }
 
 impl std::fmt::Debug for UsersTurn {

@@ -1,4 +1,4 @@
-//! A credential is stored, and then used: at first, after a crash, and when it was replaced by another.
+//! A credential is stored, and then used: at first, and after a crash.
 
 use std::sync::Arc;
 
@@ -7,8 +7,9 @@ use tokio::time::Instant;
 
 use super::user_client::UserShared;
 use super::{UserClient, UserEvent, Users, warn};
-use crate::custody::{NewToken, UserRecord};
+use crate::custody::{CLOCK_TOLERANCE, NewToken, UserRecord};
 use crate::error::{Error, ErrorKind, Remedy, Sent};
+use crate::text::duration;
 use crate::types::{Credential, CredentialStatus, Phase, Provision, ProvisionId};
 
 impl Users {
@@ -23,9 +24,10 @@ impl Users {
     /// # Errors
     ///
     /// [`CredentialSpent`](ErrorKind::CredentialSpent) if the credential has expired unused, or is in use and its token is not in
-    /// custody: [`reset`](Self::reset) gets another. [`RateLimited`](ErrorKind::RateLimited) at once if its session cannot be opened
-    /// before it expires, or if that of another could not then. [`Unattainable`](ErrorKind::Unattainable) if the provision is closing,
-    /// closed or has failed. [`WaitTimeout`](ErrorKind::WaitTimeout) if bunq has not made the user within 15 minutes: call it again.
+    /// custody: [`reset`](Self::reset) gets another; also if a reset replaces it meanwhile. [`RateLimited`](ErrorKind::RateLimited) at
+    /// once if its session cannot be opened before it expires, or if that of another could not then.
+    /// [`Unattainable`](ErrorKind::Unattainable) if the provision is closing, closed or has failed.
+    /// [`WaitTimeout`](ErrorKind::WaitTimeout) if bunq has not made the user within 15 minutes: call it again.
     /// [`Context`](ErrorKind::Context) if what is in custody cannot be used, and
     /// [`InvalidInput`](ErrorKind::InvalidInput) if there is no [custody](crate::ClientBuilder::custody).
     pub async fn activate(&self, id: ProvisionId) -> Result<UserClient, Error> {
@@ -44,13 +46,14 @@ impl Users {
         if self.is_reset_begun(&kept).await? {
             self.seen_after_reset(&kept).await?;
         }
+        let before = kept.record().await?;
         match self.0.room.provisions.wait_until_ready(id).wait().await {
-            Ok(seen) => self.take(user, &seen).await?,
+            Ok(seen) => self.take(user, &seen, before.as_ref()).await?,
             Err(error) => {
-                let Some(seen) = error.last_seen::<Provision>() else { return Err(error) };
-                if seen.status.phase() == Phase::Closed {
+                if closed(&error) {
                     warn(id, self.remove_kept(id).await);
                 }
+                let Some(seen) = error.last_seen::<Provision>() else { return Err(error) };
                 if !is_used_or_expired(seen) {
                     return Err(error);
                 }
@@ -71,24 +74,8 @@ impl Users {
         Ok(client.clone())
     }
 
-    /// Gets another credential for a user, stores it, and activates it. What was done with the one before ends, its session among
-    /// it.
-    ///
-    /// It can be called again after a crash, after a doubtful failure, or when its future was dropped: a credential that bunq shows, and
-    /// that nobody has used, is activated, and no other is requested. The custody keeps that a reset is about to be requested. While
-    /// nobody knows what came of it, another is requested only when the first cannot
-    /// [arrive any more](crate::ClientBuilder::late_arrival), and bunq shows the same credential as before: it would discard the new one.
-    /// Of a user who is not in custody nobody knows whether one was begun, so its reset begins with that wait.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`reset_token`](crate::Provisions::reset_token) and of [`activate`](Self::activate).
-    pub async fn reset(&self, id: ProvisionId) -> Result<UserClient, Error> {
-        self.told(id, self.reset_in_turn(id).await)
-    }
-
     /// Tells a failure to subscribers too, unless it is the caller's own.
-    fn told(&self, id: ProvisionId, outcome: Result<UserClient, Error>) -> Result<UserClient, Error> {
+    pub(super) fn told(&self, id: ProvisionId, outcome: Result<UserClient, Error>) -> Result<UserClient, Error> {
         outcome.map_err(|error| {
             let error = match error.kind() {
                 ErrorKind::NotFound => error.with_advice(&format!(
@@ -103,37 +90,21 @@ impl Users {
         })
     }
 
-    async fn reset_in_turn(&self, id: ProvisionId) -> Result<UserClient, Error> {
-        let client = self.of(id);
-        let user = client.shared();
-        let kept = self.0.room.kept(id)?;
-        let _working = user.work.lock().await;
-        let seen = self.seen_after_reset(&kept).await?;
-        if seen.status.is_over() {
-            if seen.status.phase() == Phase::Closed {
-                warn(id, self.remove_kept(id).await);
-            }
-            let problem = format_args!("provision {id} is {}: its credential is not replaced any more", seen.status);
-            return Err(Error::new(ErrorKind::Unattainable, Sent::Responded, problem));
-        }
-        let ready = match seen.fresh_credential() {
-            Some(fresh) if seen.status.phase() != Phase::Reset && !is_over(fresh) => seen,
-            _ if seen.status.phase() == Phase::Reset => self.0.room.provisions.wait_until_ready(id).wait().await?,
-            _ => self.reset_token(user, &kept).await?,
-        };
-        self.take(user, &ready).await?;
-        self.open(user).await?;
-        Ok(client.clone())
-    }
-
-    /// Stores the token that bunq shows, in the place of an older one.
-    async fn take(&self, user: &UserShared, seen: &Provision) -> Result<(), Error> {
+    /// Stores the token that bunq shows, in the place of an older one. `before`: the record before bunq was asked.
+    pub(super) async fn take(
+        &self,
+        user: &UserShared,
+        seen: &Provision,
+        before: Option<&UserRecord>,
+    ) -> Result<(), Error> {
         let (id, kept) = (seen.id, self.0.room.kept(seen.id)?);
         let shown = seen.fresh_credential().and_then(|credential| Some((credential, credential.token_value.clone()?)));
         let (credential, token) = shown.ok_or_else(|| spent(id, "shows no token"))?;
         let Credential { id: credential_id, expiry_time: expiry, .. } = credential;
         match kept.record().await?.filter(|record| record.token == token) {
             Some(record) if !record.is_activated => return Ok(()),
+            // Others have used it since.
+            Some(_) if !before.is_some_and(|before| before.token == token && before.is_activated) => return Ok(()),
             // bunq was put back to where nobody had used it.
             Some(_) => {
                 user.forget();
@@ -161,15 +132,16 @@ impl Users {
     }
 
     /// Opens the session of a user. One that is opened again may wait for as long as a credential lives.
-    async fn open(&self, user: &Arc<UserShared>) -> Result<(), Error> {
+    pub(super) async fn open(&self, user: &Arc<UserShared>) -> Result<(), Error> {
         let session = user.session().await?;
-        session.open_by(Instant::now() + self.0.room.lifetime()).await
+        let opened = session.open_by(Instant::now() + self.0.room.lifetime()).await;
+        opened.map_err(|error| user.doubting_the_clock(error))
     }
 }
 
-/// Whether the time of an unused credential is over, whatever bunq calls it.
-pub(super) fn is_over(fresh: &Credential) -> bool {
-    fresh.expiry_time.is_some_and(|expiry| expiry.as_jiff() <= Timestamp::now())
+/// Whether the provision is closed, by what was seen of it last.
+pub(super) fn closed(error: &Error) -> bool {
+    error.last_seen::<Provision>().is_some_and(|seen| seen.status.phase() == Phase::Closed)
 }
 
 /// Whether bunq shows a credential that is not to be waited for any more.
@@ -178,17 +150,38 @@ fn is_used_or_expired(seen: &Provision) -> bool {
     !seen.status.is_over() && matches!(status, Some(CredentialStatus::Active | CredentialStatus::Expired))
 }
 
+/// Whether the credential of a record is unused at bunq, or else in use.
+///
+/// # Errors
+///
+/// It has expired, or is not the one that bunq shows.
+pub(super) fn is_unused(seen: &Provision, record: &UserRecord) -> Result<bool, Error> {
+    let fresh = seen.fresh_credential().and_then(|fresh| fresh.token_value.as_ref());
+    if fresh == Some(&record.token) {
+        return Ok(true);
+    }
+    check_in_use(seen, Some(record)).map(|()| false)
+}
+
 /// Checks that the credential that is in use at bunq is the one in custody.
 fn check_in_use(seen: &Provision, record: Option<&UserRecord>) -> Result<(), Error> {
     let id = seen.id;
     let Some(credential) = &seen.credential else { return Err(spent(id, "is not shown any more")) };
     if credential.status == Some(CredentialStatus::Expired) {
-        return Err(spent(id, "has expired unused"));
+        let error = spent(id, "has expired unused");
+        let ahead = credential.expiry_time.map(|expiry| expiry.as_jiff().duration_since(Timestamp::now()));
+        return Err(match ahead.filter(|ahead| *ahead > CLOCK_TOLERANCE) {
+            Some(ahead) => error.with_advice(&format!(
+                "this machine's clock is behind, by which it expires in {}: set it right",
+                duration(ahead.unsigned_abs())
+            )),
+            None => error,
+        });
     }
     match record {
         None => Err(spent(id, "is in use, and its token is not in custody")),
         Some(record) if record.credential_id != credential.id => {
-            Err(spent(id, "is in use, and what is in custody is the token of one before it"))
+            Err(spent(id, "was replaced, and what is in custody is the token of one before it"))
         }
         Some(_) => Ok(()),
     }

@@ -1,7 +1,7 @@
 //! The users of a partner: their credentials in custody, their sessions, and clients that act for them.
 //!
 //! bunq shows the token of a credential once, and lets it live for four hours unused. So it is stored before anything is done with
-//! it ([`activation`]), and its session is opened in the one order that all sessions of a client have. bunq decides what is right:
+//! it ([`activation`], [`reset`]), and its session is opened in the one order that all sessions of a client have. bunq decides what is right:
 //! the provision is read, and what is in custody is held against its credential.
 
 mod activation;

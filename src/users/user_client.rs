@@ -1,16 +1,19 @@
 //! A client that acts for one user.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::time::Instant;
 
+use super::activation::is_unused;
 use super::recent::RecentUsers;
 use super::room::Room;
 use crate::api::Api;
 use crate::custody::{Steps, UserRecord};
-use crate::error::{Error, ErrorKind, Remedy, Sent};
+use crate::error::{Error, Remedy};
 use crate::identity::{Identity, Submitting};
 use crate::onboarding::{InDoubtOnboarding, Onboarding};
 use crate::papers::{Attachments, Documents, InDoubtAnswers, Inquiries};
@@ -42,6 +45,8 @@ pub(super) struct UserShared {
     pub(super) work: tokio::sync::Mutex<()>,
     onboarding: InDoubtOnboarding,
     answers: InDoubtAnswers,
+    /// By this machine's clock the credential has expired, and bunq shows it as unused.
+    is_clock_in_doubt: AtomicBool,
     recent: Weak<RecentUsers<Self>>,
     submitting: Submitting,
 }
@@ -100,17 +105,18 @@ impl UserClient {
     ///
     /// # Errors
     ///
-    /// [`Context`](ErrorKind::Context) if there is nothing of the user in custody, or nothing that can be used.
-    /// [`CredentialSpent`](ErrorKind::CredentialSpent) if the credential has expired unused: [reset](crate::Users::reset) it.
+    /// [`Context`](crate::ErrorKind::Context) if there is nothing of the user in custody, or nothing that can be used.
+    /// [`CredentialSpent`](crate::ErrorKind::CredentialSpent) if the credential has expired unused: [reset](crate::Users::reset) it.
     pub async fn open_session(&self) -> Result<(), Error> {
-        self.0.session().await?.open().await
+        let opened = self.0.session().await?.open().await;
+        opened.map_err(|error| self.0.doubting_the_clock(error))
     }
 
     /// Returns the user that the session acts for. Opens a session if none is open.
     ///
     /// # Errors
     ///
-    /// Those of [`open_session`](Self::open_session), and [`InvalidResponse`](ErrorKind::InvalidResponse) if bunq did not name the
+    /// Those of [`open_session`](Self::open_session), and [`InvalidResponse`](crate::ErrorKind::InvalidResponse) if bunq did not name the
     /// user when the session was opened.
     pub async fn user(&self) -> Result<SessionUser, Error> {
         self.0.session().await?.user().await
@@ -150,11 +156,19 @@ struct KnownSession {
     forgotten: u64,
 }
 
+impl KnownSession {
+    /// Whoever is making one makes it again.
+    fn forget(&mut self) -> Option<Session> {
+        self.forgotten += 1;
+        self.session.take()
+    }
+}
+
 impl UserShared {
     pub(super) fn new(room: Arc<Room>, id: ProvisionId, recent: Weak<RecentUsers<Self>>) -> Self {
         let transport = Arc::new(room.api.transport().for_user(id));
-        let (session, work, onboarding, answers, submitting) = Default::default();
-        Self { room, id, transport, session, work, onboarding, answers, submitting, recent }
+        let (session, work, onboarding, answers, is_clock_in_doubt, submitting) = Default::default();
+        Self { room, id, transport, session, work, onboarding, answers, is_clock_in_doubt, recent, submitting }
     }
 
     /// The times of the checks of its verbs, and what they have done that bunq cannot be asked about. Without a custody, no call is made.
@@ -170,13 +184,37 @@ impl UserShared {
 
     /// Forgets the session: the token that it was opened with may be another by now.
     pub(super) fn forget(&self) {
+        let forgotten = lock(&self.session).forget();
+        if let Some(session) = forgotten {
+            session.withdraw();
+        }
+    }
+
+    /// Forgets a session that is to be opened again, and may wait for its turn.
+    pub(super) fn forget_renewal(&self) {
         let mut known = lock(&self.session);
-        known.forgotten += 1;
-        let forgotten = known.session.take();
+        let waits = known.session.as_ref().is_some_and(|session| session.is_renewal() && !session.is_open());
+        let forgotten = if waits { known.forget() } else { None };
         drop(known);
         if let Some(session) = forgotten {
             session.withdraw();
         }
+    }
+
+    /// Whether only this machine's clock says that the credential has expired.
+    pub(super) fn has_expired_by_clock_alone(&self) -> bool {
+        let is_used = self.known_session().is_some_and(|session| session.is_renewal());
+        !is_used && self.is_clock_in_doubt.load(Ordering::Relaxed)
+    }
+
+    /// Names the clock in the error of a session whose credential is to be reset, if the clock may be wrong.
+    pub(super) fn doubting_the_clock(&self, error: Error) -> Error {
+        if !error.remedy().is_some_and(Remedy::is_reset) || !self.has_expired_by_clock_alone() {
+            return error;
+        }
+        error.with_advice(
+            "by this machine's clock the credential has expired, and bunq shows it as unused: set the clock right if it is ahead",
+        )
     }
 
     /// The session, from the record in custody, for a call that begins.
@@ -205,7 +243,7 @@ impl UserShared {
     async fn made(self: &Arc<Self>) -> Result<Session, Error> {
         let kept = self.room.kept(self.id)?;
         let record = kept.record().await?.ok_or_else(|| not_kept(self.id))?;
-        let expiry = self.expiry(&record)?;
+        let expiry = self.expiry(&record).await?;
         let partner = &self.room.api;
         let identity = ContextIdentity::new(self.room.environment, partner.transport().base_url(), &record.token);
         let store = Arc::new(kept.context_of(record.token.clone()));
@@ -215,22 +253,32 @@ impl UserShared {
         Ok(Session::new(Arc::clone(&self.transport), device, identity, Some(store), owner, Some(partner)))
     }
 
-    /// When the credential of a record expires, if it was not used yet.
-    fn expiry(&self, record: &UserRecord) -> Result<Option<Instant>, Error> {
+    /// When the credential of a record expires, if it was not used yet. If that is over by this machine's clock, bunq is asked.
+    async fn expiry(&self, record: &UserRecord) -> Result<Option<Instant>, Error> {
+        self.is_clock_in_doubt.store(false, Ordering::Relaxed);
         if record.is_activated {
             return Ok(None);
         }
-        let (now, stored) = (Instant::now(), record.stored_at.as_jiff());
-        let expiry = record.expiry.map(BunqTimestamp::as_jiff);
-        let expiry = expiry.or_else(|| stored.checked_add(self.room.lifetime()).ok());
-        let Some(expiry) = expiry else { return Ok(now.checked_add(self.room.lifetime())) };
-        let left = expiry.duration_since(Timestamp::now());
-        if left.is_negative() || left.is_zero() {
-            let problem = format_args!("the credential of provision {} has expired unused", self.id);
-            let error = Error::new(ErrorKind::CredentialSpent, Sent::No, problem);
-            return Err(error.with_remedy(Remedy::ResetToken));
+        let (id, now, clock) = (self.id, Instant::now(), Timestamp::now());
+        let left =
+            |until: Timestamp| Duration::try_from(until.duration_since(clock)).ok().filter(|left| !left.is_zero());
+        let latest = record.stored_at.as_jiff().checked_add(self.room.lifetime()).ok();
+        let Some(expiry) = record.expiry.map(BunqTimestamp::as_jiff).or(latest) else {
+            return Ok(now.checked_add(self.room.lifetime()));
+        };
+        if let Some(left) = left(expiry) {
+            return Ok(now.checked_add(left));
         }
-        Ok(now.checked_add(left.unsigned_abs()))
+        if !is_unused(&self.room.provisions.get(id).await?, record)? {
+            return Ok(None);
+        }
+        tracing::warn!(
+            provision = %id, %expiry,
+            "bunq shows a credential as unused that has expired by this machine's clock: is the clock right?"
+        );
+        self.is_clock_in_doubt.store(true, Ordering::Relaxed);
+        // If the clock was as far ahead when the token was stored, the credential lives until then at most.
+        Ok(now.checked_add(latest.and_then(left).unwrap_or(self.transport.config().operation_timeout)))
     }
 }
 
@@ -250,7 +298,10 @@ impl fmt::Debug for Source {
 
 impl ProvideCredentials for Source {
     fn credentials<'a>(&'a self, with_user: bool, trouble: &'a Trouble) -> BoxFuture<'a, Result<Credentials, Error>> {
-        Box::pin(async move { self.0.session().await?.credentials(with_user, trouble).await })
+        Box::pin(async move {
+            let credentials = self.0.session().await?.credentials(with_user, trouble).await;
+            credentials.map_err(|error| self.0.doubting_the_clock(error))
+        })
     }
 
     fn refuse<'a>(

@@ -69,7 +69,7 @@ fn own_folder(path: &Path) {
 async fn nothing_is_sent_with_what_cannot_be_used() {
     test_timeout::start();
     type Edit = fn(&Path, &mut Value) -> Option<String>;
-    let cases: [(bool, Edit, ErrorKind, &str); 7] = [
+    let cases: [(bool, Edit, ErrorKind, &str); 6] = [
         (true, |_, record| Some(record.to_string()[..40].to_owned()), ErrorKind::Context, "is damaged (line 1, column"),
         (true, |_, _| Some(String::new()), ErrorKind::Context, "put back a copy that fits"),
         (
@@ -109,15 +109,6 @@ async fn nothing_is_sent_with_what_cannot_be_used() {
             ErrorKind::Context,
             "set the clock right, or take the record out of the custody and reset the user",
         ),
-        (
-            false,
-            |_, record| {
-                (record["stored_at"], record["expiry"]) = (in_hours(-2), in_hours(-1));
-                None
-            },
-            ErrorKind::CredentialSpent,
-            "has expired unused",
-        ),
     ];
     for (is_used, edit, kind, expected) in cases {
         let (errors, calls) = refused(is_used, edit).await;
@@ -128,6 +119,29 @@ async fn nothing_is_sent_with_what_cannot_be_used() {
         }
         assert_eq!(calls, 0, "{expected}");
     }
+}
+
+/// By the clock it has expired: bunq is asked, and nothing else is sent.
+#[tokio::test]
+async fn nothing_is_opened_with_a_credential_that_has_expired() {
+    test_timeout::start();
+    let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
+    let users = folder.own_folder("users");
+    let id = sandbox.populate(1)[0];
+    unactivated(&sandbox, &users, id).await;
+    let (file, head, mut record) = stored(&users, id);
+    (record["stored_at"], record["expiry"]) = (in_hours(-2), in_hours(-1));
+    fs::write(&file, format!("{head}\n{record}")).unwrap();
+    assert!(sandbox.expire_credential(id));
+    let client = client(&sandbox, &users);
+    client.open_session().await.unwrap();
+    sandbox.take_call_log();
+    let user = client.users().of(id);
+    for error in [user.open_session().await.unwrap_err(), user.api().list_credentials().await.map(drop).unwrap_err()] {
+        assert_eq!((error.kind(), error.remedy()), (ErrorKind::CredentialSpent, Some(Remedy::ResetToken)), "{error}");
+        assert!(error.to_string().contains("has expired unused"), "{error}");
+    }
+    assert!(sandbox.take_call_log().iter().all(|call| call.method == "GET"));
 }
 
 /// Nobody would hear otherwise that its credential expires.

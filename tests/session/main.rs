@@ -13,6 +13,7 @@ mod inquiries;
 mod kept_context;
 mod kept_users;
 mod resets;
+mod resetting_users;
 mod session;
 mod several_runtimes;
 mod user_installations;
