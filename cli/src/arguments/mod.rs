@@ -195,7 +195,10 @@ pub(crate) enum BankCommand {
     #[command(subcommand)]
     Session(SessionCommand),
     /// Call any operation of bunq's API
-    #[command(after_help = examples!("api get_provision --param provision_id=1015", "api update_provision -p provision_id=1015 -b @body.json --dry-run"))]
+    #[command(after_help = concat!(
+        "It prints the whole answer, but for tokens: it may be about a person.\n\n",
+        examples!("api get_provision --param provision_id=1015", "api update_provision -p provision_id=1015 -b @body.json --dry-run")
+    ))]
     Api(ApiOptions),
     /// Diagnose connection, key and session
     #[command(after_help = examples!("doctor", "doctor --api-key-file key.txt --env production"))]

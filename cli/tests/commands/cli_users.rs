@@ -7,8 +7,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use bunq_partner::jiff::{Span, Timestamp};
+use bunq_partner::types::InquiryEntryType;
 use bunq_partner::{Client, Custody as _, CustodyEntry, FileCustody, ProvisionId};
-use bunq_partner_sandbox::Sandbox;
+use bunq_partner_sandbox::{Sandbox, SeedInquiry};
 use serde_json::Value;
 
 use crate::common::bulk::{Signal, signal};
@@ -295,6 +296,20 @@ async fn an_operation_is_called_as_the_user_that_is_named() {
     let paths: Vec<_> = sandbox.take_call_log().into_iter().map(|call| call.path).collect();
     let of_user = format!("/user/{user_id}/");
     assert!(paths.len() == 2 && paths.iter().all(|path| path.contains(&of_user)), "{paths:?}");
+
+    // What a command for users hides, the answer to a call has in full, as that to a call of the partner's has.
+    let inquiry = SeedInquiry::new([InquiryEntryType::UserPersonSourceOfFund]);
+    sandbox.inquire(id.parse().unwrap(), inquiry).unwrap();
+    let (out, err, code) = as_user(&["list_user_information_inquiries"]);
+    let listed: Value = serde_json::from_str(&out).unwrap();
+    let title = listed["Response"][0]["UserInformationInquiry"]["title"].as_str().unwrap_or_default();
+    assert!(title.len() > 3 && !out.contains("[redacted]") && code == 0, "{out}{err}");
+    let (hidden, _, code) =
+        ran(again(&program).args(["inquiries", "list", id, "--output", "json", "--custody"]).arg(&users));
+    assert!(hidden.contains("[redacted]") && !hidden.contains(title) && code == 0, "{hidden}");
+    let (out, _, code) = api(&["get_provision", "--param", &format!("provision_id={id}")]);
+    assert!(out.contains("\"display_name\": \"") && code == 0, "{out}");
+    sandbox.take_call_log();
 
     let body = r#"{"all_nationality": ["NL"]}"#;
     let (out, err, code) = as_user(&["create_nationality", "--body", body, "--dry-run"]);
