@@ -100,9 +100,15 @@ impl Onboard<'_> {
         self.progress.identity_session = Some(session);
         match outcome {
             Some(IdentityOutcome::NotApproved { result, reasons }) => {
-                let reasons = if reasons.is_empty() { "bunq gives no reason".to_owned() } else { reasons.join(", ") };
-                let problem = format!("bunq does not know who the user is: {result} ({reasons})");
-                let hint = "--identity-token-file FILE starts another session";
+                let (why, shows) = match &reasons[..] {
+                    [] => ("bunq gives no reason".to_owned(), String::new()),
+                    reasons if self.options.personal.show_personal => (reasons.join(", "), String::new()),
+                    _ => {
+                        ("[redacted]".to_owned(), format!("--submit-identity {id} --wait --show-personal shows why; "))
+                    }
+                };
+                let problem = format!("bunq does not know who the user is: {result} ({why})");
+                let hint = format!("{shows}--identity-token-file FILE starts another session");
                 Err(Failure::of_kind(ErrorKind::Unattainable, problem).with_hint(hint))
             }
             _ => Ok(()),

@@ -50,7 +50,8 @@ pub(super) async fn run(invocation: &Invocation, options: &OnboardOptions) -> Re
         return rehearse(invocation, options, &source);
     }
     let user = invocation.user(options.id)?;
-    let progress = Progress { id: Some(options.id), ..Progress::default() };
+    let progress =
+        Progress { id: Some(options.id), shows_personal: options.personal.show_personal, ..Progress::default() };
     let (left_out, deadline) = (Vec::new(), Instant::now() + options.waiting.timeout);
     let giving = &Giving::default();
     let mut onboard = Onboard { invocation, options, user, source, progress, giving, left_out, deadline };

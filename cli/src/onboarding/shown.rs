@@ -16,6 +16,8 @@ use super::answers::member;
 #[derive(Default)]
 pub(super) struct Progress {
     pub(super) id: Option<ProvisionId>,
+    /// Whether the reasons why the user was not approved are shown.
+    pub(super) shows_personal: bool,
     pub(super) seen: Option<UserOnboarding>,
     /// What bunq said was missing when the statuses were requested last.
     pub(super) missing: Vec<Fulfillment>,
@@ -59,7 +61,8 @@ impl Progress {
     pub(super) fn record(&self) -> Record {
         let missing: Vec<_> = self.fulfillments().iter().map(Record::json).collect();
         let reasons = match self.identity_session.as_ref().and_then(IdentityVerificationSession::outcome) {
-            Some(IdentityOutcome::NotApproved { reasons, .. }) => reasons,
+            Some(IdentityOutcome::NotApproved { reasons, .. }) if self.shows_personal => reasons,
+            Some(IdentityOutcome::NotApproved { reasons, .. }) => vec!["[redacted]".to_owned(); reasons.len()],
             _ => Vec::new(),
         };
         let mut more = Map::new();

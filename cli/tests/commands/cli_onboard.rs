@@ -127,11 +127,18 @@ async fn a_user_is_onboarded_in_several_runs_and_nothing_is_sent_twice() {
     assert_eq!(user.changed(), ["update_user_onboarding"]);
 
     // The sandbox rejects the first session. Another one is started then.
-    let (rejected, err, code) = user.onboard(&format!("--wait --submit-identity {}", record["identity_session_id"]));
+    let submit = format!("--wait --submit-identity {}", record["identity_session_id"]);
+    let (rejected, err, code) = user.onboard(&submit);
     let outcome = (&rejected["identity_result"], &rejected["identity_reasons"]);
-    assert_eq!((code, outcome), (14, (&json!("REJECTED"), &json!(["DOCUMENT_EXPIRED"]))), "{err}");
+    assert_eq!((code, outcome), (14, (&json!("REJECTED"), &json!(["[redacted]"]))), "{err}");
+    assert!(err.contains("bunq does not know who the user is: REJECTED ([redacted])"), "{err}");
+    assert!(err.contains("--wait --show-personal shows why; ") && !err.contains("DOCUMENT_EXPIRED"), "{err}");
+    user.changed();
+    let (shown, err, code) = user.onboard(&(submit + " --show-personal"));
+    assert_eq!((code, &shown["identity_reasons"]), (14, &json!(["DOCUMENT_EXPIRED"])), "{err}");
     assert!(err.contains("bunq does not know who the user is: REJECTED (DOCUMENT_EXPIRED)"), "{err}");
     assert_eq!(rejected["waiting_for"], "user", "what is missing is as the result has left it");
+    assert!(!user.changed().iter().any(|call| call.contains("identity")), "it was submitted already");
     let (another, _, _) = user.onboard("--identity-token-file token3");
     assert_ne!(another["identity_session_id"], record["identity_session_id"]);
     user.changed();
