@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use aws_lc_rs::digest::{Context as Digest, SHA256};
 use bunq_partner::reqwest::Url;
+use bunq_partner::types::InquiryEntryType;
 use bunq_partner::{
-    Client, ClientBuilder, Custody, Environment, ErrorKind, FileStore, LimitScope, Operation, RateLimit, ReceiptFile,
-    RetryPolicy, Secret, Shutdown, UserInstallation, files,
+    Client, ClientBuilder, Custody, Environment, Error, ErrorKind, FileStore, LimitScope, Operation, RateLimit,
+    ReceiptFile, Remedy, RetryPolicy, Secret, Shutdown, UserInstallation, files,
 };
-use bunq_partner_sandbox::{Sandbox, SeedProvision};
+use bunq_partner_sandbox::{Sandbox, SeedInquiry, SeedProvision};
 
 use super::exit::Failure;
 use super::folders;
@@ -34,6 +35,9 @@ pub(super) const LATE_ARRIVAL: Duration = Duration::from_secs(10);
 
 /// The provisions of `--sandbox`: one in every state.
 const SAMPLES: &str = include_str!("samples.json");
+
+/// The user of `--sandbox` that is in custody.
+const SAMPLE_USER: u64 = 1015;
 
 /// A bank, and how to reach it.
 pub(super) struct BankConnection {
@@ -129,6 +133,29 @@ impl BankConnection {
             warnings: Vec::new(),
             profile: None,
         })
+    }
+
+    /// Takes a user of `--sandbox` into custody, of whom bunq asks something: there are commands that act for one.
+    pub(super) async fn take_sample_user(&self) -> Result<(), Failure> {
+        let Some(sandbox) = &self.sandbox else { return Ok(()) };
+        let id = SAMPLE_USER.try_into().map_err(Error::from)?;
+        let client = self.client()?;
+        client.provisions().reset_token(id).await?.wait().await?;
+        client.users().activate(id).await?;
+        sandbox.inquire(id, SeedInquiry::new([InquiryEntryType::UserPersonSourceOfFund]));
+        Ok(())
+    }
+
+    /// The same failure, with what to do if a user of `--sandbox` is not in custody.
+    pub(super) fn of_sample_user(&self, failure: Failure) -> Failure {
+        let is_missing = failure.error().is_some_and(|error| error.remedy() == Some(Remedy::Activate));
+        if self.sandbox.is_none() || !is_missing {
+            return failure;
+        }
+        failure.with_hint(format!(
+            "--sandbox begins anew with each command, with the user of {SAMPLE_USER} in custody; for others, start `bunq-partner sandbox`, \
+             and use it with a custody"
+        ))
     }
 
     /// Whether the bank may be bunq's, which is reached by HTTPS alone.

@@ -260,6 +260,9 @@ async fn ask_bank(
     };
     connection.custody = place.custody();
     // Once the key is read, a signal does not end the process by itself any more, so whatever may take time listens for it.
+    if let CustodyPlace::Memory = place {
+        until_interrupted(None, connection.take_sample_user()).await?;
+    }
     if let Some(path) = receipts.and_then(|receipts| receipts.receipts.as_deref()) {
         connection.receipts = Some(until_interrupted(None, async { Ok(ReceiptFile::open(path).await?) }).await?);
     }
@@ -338,5 +341,6 @@ async fn ask_bank(
             BankCommand::Probe(options) => probe::run(invocation, options).await,
         }
     };
-    if listens { done.await } else { until_interrupted(goes_on, done).await }
+    let done = if listens { done.await } else { until_interrupted(goes_on, done).await };
+    done.map_err(|failure| invocation.connection.of_sample_user(failure))
 }

@@ -168,7 +168,7 @@ fn a_custody_is_named_by_an_option_or_a_profile() {
     let (_, err, code) = ran(program(&folder).args(["--sandbox", "users", "list", "--custody", "users"]));
     assert!(err.contains("--sandbox and --custody FOLDER cannot be given together") && code == 2, "{err}");
     let (out, err, code) = ran(program(&folder).args(["--sandbox", "users", "list"]));
-    assert_eq!((out.as_str(), err.as_str(), code), ("", "there are none\n", 0));
+    assert!(out.contains("1015") && out.contains("activated") && code == 0, "{out}{err}");
 }
 
 /// New users whose credentials are there, the partner's program with its custody, and the ids, in the order of creation.

@@ -47,6 +47,7 @@ mod cli_read_once;
 mod cli_receipts;
 #[cfg(unix)]
 mod cli_release;
+mod cli_sample_user;
 mod cli_sandbox;
 #[cfg(unix)]
 mod cli_sandbox_service;
