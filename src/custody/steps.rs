@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::kept::Kept;
+use super::record::UserRecord;
 use super::step_list::{Step, StepKey};
 use crate::error::Error;
 use crate::operation::Operation;
@@ -56,6 +57,17 @@ impl Steps {
         let Some(kept) = &self.0 else { return Ok(()) };
         let key = StepKey::new(operation, request)?;
         kept.update(move |record| record.steps.done(key, Timestamp::now().into(), id)).await
+    }
+
+    /// Keeps what a request that may run twice has made, unless something else that it has made is kept. Returns what is kept.
+    pub(crate) async fn first(&self, operation: &Operation, request: &impl Serialize, id: u64) -> Result<u64, Error> {
+        let Some(kept) = &self.0 else { return Ok(id) };
+        let key = StepKey::new(operation, request)?;
+        let first = move |record: &mut UserRecord| match record.steps.made(&key) {
+            Some(first) => Ok(first),
+            None => record.steps.done(key, Timestamp::now().into(), id).map(|()| id),
+        };
+        kept.update(first).await
     }
 
     /// Keeps again what was kept `before` a step was begun that bunq has refused, and returns the refusal. It says more than a failure of

@@ -28,6 +28,9 @@ use crate::types::{
 /// What to do when nobody knows whether a session was started.
 const ADVICE: (&str, Remedy) = ("bunq lists no sessions", Remedy::StartAnother);
 
+/// What to do when bunq does not know the session that was started.
+const GONE: &str = "it was started before, and bunq does not know it any more; call `start_another`";
+
 /// Proves who a user is, with the SDK of a provider. Cheap to clone.
 ///
 /// ```no_run
@@ -116,10 +119,12 @@ impl Identity {
     /// [`Unattainable`](ErrorKind::Unattainable) if one may have been started, and nobody knows its id: after a crash, after a response
     /// that was lost, or while another call starts it. Such an error [is doubtful](Error::is_doubtful), and nothing was sent. If the session was
     /// started and could not be read or kept, the error has its id: `error.last_seen::<IdentityVerificationSessionId>()`.
+    /// [`NotFound`](ErrorKind::NotFound) if bunq does not know the session any more that was started before.
     pub async fn start(&self) -> Result<StartedIdentity, Error> {
         let request = verification();
         let (id, acceptance) = self.once(&request).send(|api| create(api, verification())).await?;
-        self.started(id, acceptance).await
+        let started = self.started(id, acceptance).await;
+        started.map_err(|error| if is_gone(&error) { error.with_advice(GONE) } else { error })
     }
 
     /// Starts a session, although another was started, or may have been.
@@ -246,6 +251,11 @@ async fn create(
     request: CreateIdentityVerificationSessionRequest,
 ) -> Result<IdentityVerificationSessionId, Error> {
     Ok(api.create_identity_verification_session(&request).await?.into_inner())
+}
+
+/// Whether bunq says that there is no such session.
+fn is_gone(error: &Error) -> bool {
+    error.kind() == ErrorKind::NotFound && error.is_from_bunq()
 }
 
 /// Whether a session was submitted.

@@ -337,3 +337,21 @@ async fn a_result_that_does_not_come_is_a_timeout() {
     assert_eq!(error.to_string(), message);
     assert_eq!(error.last_seen::<IdentityVerificationSession>().unwrap().token, None);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_is_gone_is_no_dead_end() {
+    test_timeout::start();
+    let user = User::new(Sandbox::builder()).await;
+    let first = user.identity().start().await.unwrap();
+    let path = format!("identity-verification-session/{}", first.id());
+    user.sandbox.before_signing(move |call, response| {
+        if call.method == "GET" && call.path.ends_with(&path) {
+            response.status = 404;
+            response.body = br#"{"Error":[{"error_description":"No such session."}]}"#.to_vec();
+        }
+    });
+    let error = user.identity().start().await.unwrap_err();
+    assert!(error.kind() == ErrorKind::NotFound && error.to_string().contains("call `start_another`"), "{error}");
+    let other = user.identity().start_another().await.unwrap();
+    assert_eq!((user.identity().start().await.unwrap().id(), user.calls(START)), (other.id(), 2));
+}

@@ -163,15 +163,15 @@ impl Attachments {
     /// [`Context`](crate::ErrorKind::Context) if the custody cannot be used.
     pub async fn uploaded(&self, new: &NewAttachment) -> Result<Option<AttachmentId>, Error> {
         let key = (self.check(new)?, digest(&new.bytes), new.description.clone());
-        let Some(made) = self.steps.made(&Operation::CREATE_ATTACHMENT, &key).await? else { return Ok(None) };
-        made.try_into().map(Some).map_err(|_| Error::internal("a step was kept with an id that is none"))
+        self.steps.made(&Operation::CREATE_ATTACHMENT, &key).await?.map(kept_id).transpose()
     }
 
     /// Uploads a file, and returns the id of the attachment. The same file with the same description again returns the id of the first, and
     /// sends nothing: so what is made of it is the same request as before, also after a crash.
     ///
     /// The custody keeps a digest of the file and the id, when the file is uploaded. After a crash in between, and after a response that was
-    /// lost, it is uploaded again: another attachment does no harm.
+    /// lost, it is uploaded again: another attachment does no harm. Of concurrent uploads of the same file, all return the id that was kept
+    /// first.
     ///
     /// # Errors
     ///
@@ -187,9 +187,8 @@ impl Attachments {
         let NewAttachment { bytes, description, .. } = new;
         let key = (content_type, digest(&bytes), description.clone());
         let id = self.api.create_attachment(content_type, bytes, description.as_ref()).await?.into_inner();
-        let kept = self.steps.done(operation, &key, id.into()).await;
-        kept.map_err(|error| error.with_last_seen(Arc::new(id)))?;
-        Ok(id)
+        let first = self.steps.first(operation, &key, id.into()).await;
+        kept_id(first.map_err(|error| error.with_last_seen(Arc::new(id)))?)
     }
 
     /// Downloads a file, with what bunq knows of it.
@@ -212,6 +211,10 @@ impl Attachments {
         }
         Ok(DownloadedAttachment { id, content_type, description, bytes })
     }
+}
+
+fn kept_id(id: u64) -> Result<AttachmentId, Error> {
+    id.try_into().map_err(|_| Error::internal("a step was kept with an id that is none"))
 }
 
 /// SHA-256, in Base64.

@@ -6,6 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use bunq_partner_sandbox::{Fault, Sandbox};
+use futures_util::future::join_all;
 use uuid::Uuid;
 
 use super::*;
@@ -181,6 +182,22 @@ async fn what_is_made_of_the_same_file_is_the_same_request() {
     let id = attachments(&user).upload(described()).await.unwrap();
     assert_ne!(id, upload(&user).await);
     assert_eq!((attachments(&user).upload(described()).await.unwrap(), user.calls(UPLOAD)), (id, 3));
+}
+
+/// Each task links what it has uploaded.
+#[tokio::test(start_paused = true)]
+async fn the_same_file_at_once_is_one_attachment_and_one_document() {
+    test_timeout::start();
+    let user = User::new(Sandbox::builder()).await;
+    let tasks = [(); 8].map(|()| (attachments(&user), documents(&user)));
+    let uploads = tasks.iter().map(|(attachments, _)| attachments.upload(NewAttachment::new(PNG)));
+    let ids: Vec<_> = join_all(uploads).await.into_iter().map(Result::unwrap).collect();
+    assert!(user.calls(UPLOAD) > 1, "they are uploaded at once");
+    assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+    let requests: Vec<_> = ids.into_iter().map(document).collect();
+    let links = join_all(tasks.iter().zip(&requests).map(|((_, documents), request)| documents.link(request))).await;
+    assert!(links.iter().any(Result::is_ok));
+    assert_eq!(user.calls(LINK), 1);
 }
 
 #[tokio::test(start_paused = true)]
