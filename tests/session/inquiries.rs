@@ -6,6 +6,7 @@ use std::time::Duration;
 use bunq_partner_sandbox::{Fault, Injection, Pace, Review, Sandbox, SandboxBuilder, SeedInquiry};
 use futures_util::future::join_all;
 use futures_util::stream::TryStreamExt as _;
+use serde_json::{Value, json};
 
 use bunq_partner::types::{
     AttachmentContentType, AttachmentId, InquiryAnswer, InquiryEntryStatus, InquiryEntryType, InquiryPurpose,
@@ -13,8 +14,8 @@ use bunq_partner::types::{
     UserInformationInquiryId,
 };
 use bunq_partner::{
-    Acceptance, Error, ErrorKind, Inquiries, InquiryReview, MemoryCustody, Operation, ProvisionId, Sent, UserClient,
-    Users, WaitingFor,
+    Acceptance, Custody as _, Error, ErrorKind, Inquiries, InquiryReview, MemoryCustody, Operation, ProvisionId, Sent,
+    UserClient, Users, WaitingFor,
 };
 
 const ANSWER: &Operation = &Operation::UPDATE_USER_INFORMATION_INQUIRY_ENTRY;
@@ -56,6 +57,25 @@ impl User {
 
     fn play(&self, fault: Fault, carried_out: bool) {
         self.sandbox.inject(Injection::new(fault).on(ANSWER).carried_out(carried_out));
+    }
+
+    /// Whether the custody has an answer of which it does not know what came.
+    async fn keeps_answer_as_begun(&self) -> bool {
+        let record: Value = serde_json::from_str(self.custody.load(self.id).await.unwrap().unwrap().expose()).unwrap();
+        let mut steps = record["steps"].as_array().unwrap().iter();
+        steps.any(|step| step["operation"] == ANSWER.id && step["id"].is_null())
+    }
+
+    /// Edits the first entry of each inquiry that is read.
+    fn edits_reads(&self, mut edit: impl FnMut(&mut Value) + Send + 'static) {
+        self.sandbox.before_signing(move |call, response| {
+            if call.operation == Some(&Operation::GET_USER_INFORMATION_INQUIRY) {
+                let mut body: Value = serde_json::from_slice(&response.body).unwrap();
+                let entry = "/Response/0/UserInformationInquiry/all_entry/0/UserInformationInquiryEntry";
+                edit(body.pointer_mut(entry).unwrap());
+                response.body = body.to_string().into();
+            }
+        });
     }
 
     /// How many answers were sent, and how many bunq has taken, since this was asked.
@@ -324,6 +344,50 @@ async fn an_answer_from_before_a_crash_may_still_arrive() {
     assert_eq!((again.acceptance(), user.sent_and_taken()), (Acceptance::Already, (1, 1)));
 }
 
+/// bunq touches the entry while an answer is in doubt: that is no answer, and the doubt stays.
+#[tokio::test(start_paused = true)]
+async fn an_entry_that_was_only_touched_has_no_answer() {
+    test_timeout::start();
+    let user = User::new(Sandbox::builder().pace(Pace::Manual)).await;
+    let (id, entry) = user.asked(SeedInquiry::new([FUNDS])).await;
+    let mut reads = 0;
+    user.edits_reads(move |entry| {
+        reads += 1;
+        if reads > 1 && entry["status"] == "PENDING" {
+            entry["updated"] = json!("2030-01-01 00:00:00.000000");
+        }
+    });
+    user.play(Fault::Drop, false);
+    let inquiries = user.client.inquiries();
+    let error = inquiries.answer(id, entry, &text(TEXT)).await.unwrap_err();
+    assert!(error.is_doubtful(), "{}", problem(&error));
+    assert_eq!(user.sent_and_taken(), (1, 0));
+    let again = inquiries.answer(id, entry, &text(TEXT)).await.unwrap();
+    assert_eq!((again.acceptance(), user.sent_and_taken()), (Acceptance::Accepted, (1, 1)));
+}
+
+/// bunq shows an entry as it was for a while after it has got the answer.
+#[tokio::test(start_paused = true)]
+async fn an_entry_that_is_shown_as_it_was_gets_no_second_answer() {
+    test_timeout::start();
+    for with_file in [false, true] {
+        let user = User::new(Sandbox::builder().pace(Pace::Manual)).await;
+        let (id, entry) = user.asked(SeedInquiry::new([FUNDS])).await;
+        let (inquiries, answer) =
+            (user.client.inquiries(), if with_file { file(user.upload().await) } else { text(TEXT) });
+        let _reviewing = inquiries.answer(id, entry, &answer).await.unwrap();
+        let mut reads = 0;
+        user.edits_reads(move |entry| {
+            reads += 1;
+            if reads == 1 {
+                (entry["status"], entry["all_data_submitted"]) = (json!("PENDING"), json!([]));
+            }
+        });
+        let again = inquiries.answer(id, entry, &answer).await.unwrap();
+        assert_eq!((again.acceptance(), user.sent_and_taken()), (Acceptance::Already, (1, 1)), "{with_file}");
+    }
+}
+
 /// bunq asks again, and the same answer is given again: it is another one, which may be in doubt as the first one could.
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_is_given_again_may_still_arrive_too() {
@@ -339,10 +403,12 @@ async fn an_answer_that_is_given_again_may_still_arrive_too() {
         // A refusal leaves it as it was: nothing is in doubt.
         user.play(Fault::Status(400), false);
         assert!(!inquiries.answer(id, entry, &answer).await.unwrap_err().is_doubtful());
-        assert_eq!(user.sent_and_taken(), (2, 1));
+        assert_eq!((user.sent_and_taken(), user.keeps_answer_as_begun().await), ((2, 1), false));
 
+        // It is sent when bunq has had the time to show the first one.
         user.play(Fault::LateArrival(Duration::from_secs(4)), true);
-        tokio::time::timeout(Duration::from_secs(2), inquiries.answer(id, entry, &answer)).await.unwrap_err();
+        tokio::time::timeout(Duration::from_secs(12), inquiries.answer(id, entry, &answer)).await.unwrap_err();
+        assert!(user.keeps_answer_as_begun().await, "{with_file}");
         let again = user.another_process().answer(id, entry, &answer).await.unwrap();
         assert_eq!((again.acceptance(), user.sent_and_taken()), (Acceptance::Already, (1, 1)), "{with_file}");
     }

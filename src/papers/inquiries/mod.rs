@@ -155,8 +155,8 @@ impl Inquiries {
             return Err(Error::new(ErrorKind::Timeout, Sent::No, problem));
         };
         let step = self.steps.begin(ANSWER, &reply.key()).await?;
-        if let Step::InDoubt { .. } = step {
-            // A clock that can be set does not tell how long ago that was.
+        if step != Step::New {
+            // It may still arrive, or bunq may not show it yet. A clock that can be set does not tell how long ago that was.
             *in_flight = in_flight.and(InFlight::until(Instant::now() + self.config.late_arrival));
         }
         match self.reply(&reply, step, budget, &mut in_flight).await {
@@ -198,7 +198,7 @@ impl Inquiries {
             let left = in_flight.left();
             if left > budget.left_to_send() {
                 let problem = format_args!(
-                    "an earlier answer may still arrive at bunq for {}, longer than this call may take: call again after that",
+                    "bunq may get or show an earlier answer for another {}, longer than this call may take: call again after that",
                     text::duration(left)
                 );
                 return Err(Error::new(ErrorKind::Timeout, Sent::No, problem).with_retry_after(Some(left)));
@@ -231,8 +231,9 @@ impl Inquiries {
             if entry.still_waits_as(&before) {
                 return Ok(None);
             }
-            // One that waits again was answered, and its answer rejected.
-            let is_ours = is_answered(&entry) || entry.status == InquiryEntryStatus::Pending;
+            // One that waits again was answered, and its answer rejected, if it shows that.
+            let waits_again = entry.status == InquiryEntryStatus::Pending && !entry.shows_no_answer_since(&before);
+            let is_ours = is_answered(&entry) || waits_again;
             let is_shown = reply.is_shown_in(&entry);
             match is_ours && is_shown != Some(false) {
                 true => Ok(Some((None, is_shown == Some(true) || is_known, entry))),

@@ -86,10 +86,16 @@ impl UserInformationInquiryEntry {
         }
     }
 
-    /// Whether the entry waits for an answer, and nothing has come of one since it was like this.
+    /// Whether the entry waits for an answer, and is as it was before.
     pub(super) fn still_waits_as(&self, before: &Self) -> bool {
-        let told = |entry: &Self| (entry.updated, entry.reject_reason.clone(), entry.all_data_submitted.clone());
-        self.status == EntryStatus::Pending && told(self) == told(before)
+        self.shows_no_answer_since(before) && self.updated == before.updated
+    }
+
+    /// Whether the entry waits for an answer, and shows of none that it has come since. bunq may have touched it nevertheless.
+    pub(super) fn shows_no_answer_since(&self, before: &Self) -> bool {
+        self.status == EntryStatus::Pending
+            && self.reject_reason == before.reject_reason
+            && self.all_data_submitted == before.all_data_submitted
     }
 }
 
@@ -181,8 +187,14 @@ impl Condition<UserInformationInquiry> for Reviewed {
             None if seen.is_terminal() => NOT_REVIEWED,
             // The thinner form has no entries.
             None => Evaluation::Pending,
-            // bunq may show it as it was for a while.
-            Some(entry) if entry.still_waits_as(before) && !seen.is_terminal() => Evaluation::Pending,
+            // bunq may show it as it was for a while, or touch it before it shows the answer.
+            Some(entry)
+                if !seen.is_terminal()
+                    && entry.shows_no_answer_since(before)
+                    && (entry.updated == before.updated || entry.reject_reason.is_none()) =>
+            {
+                Evaluation::Pending
+            }
             Some(entry) => match entry.waiting_for() {
                 WaitingFor::User | WaitingFor::Nobody => Evaluation::Met,
                 WaitingFor::Bunq | WaitingFor::Unknown if seen.is_terminal() => NOT_REVIEWED,
@@ -225,6 +237,31 @@ mod tests {
             let entry = format!(r#"{{"id": 1, "status": "{status}"}}"#);
             let entry: UserInformationInquiryEntry = serde_json::from_str(&entry).unwrap();
             assert_eq!((entry.waiting_for(), entry.review()), (waiting_for, review), "{status}");
+        }
+    }
+
+    #[test]
+    fn an_entry_that_waits_again_is_reviewed_if_it_shows_that() {
+        test_timeout::start();
+        let inquiry = |members: &str| -> UserInformationInquiry {
+            let entry = format!(r#"{{"UserInformationInquiryEntry": {{"id": 1{members}}}}}"#);
+            serde_json::from_str(&format!(r#"{{"id": 7, "all_entry": [{entry}]}}"#)).unwrap()
+        };
+        let (first, later) = (r#", "updated": "2026-11-30 10:00:00""#, r#", "updated": "2026-11-30 11:00:00""#);
+        let (pending, reason) = (r#", "status": "PENDING""#, r#", "reject_reason": "blurred""#);
+        let data = r#", "all_data_submitted": [{"type": "FREE_TEXT", "value": "x"}]"#;
+        for (before, seen, is_met) in [
+            ([first, ""], [first, ""], false),
+            ([first, ""], [later, ""], false),
+            ([first, ""], [later, reason], true),
+            ([first, ""], [later, data], true),
+            ([first, reason], [first, reason], false),
+            ([first, reason], [later, reason], true),
+        ] {
+            let before = inquiry(&[pending, before[0], before[1]].concat()).entries().next().cloned();
+            let reviewed = Reviewed { answered: before.map(Arc::new) };
+            let evaluation = reviewed.evaluate(&inquiry(&[pending, seen[0], seen[1]].concat()));
+            assert_eq!(matches!(evaluation, Evaluation::Met), is_met, "{seen:?}");
         }
     }
 }
