@@ -17,6 +17,10 @@ use super::output::{write_out, write_value};
 /// messages.
 pub(super) fn check(invocation: &Invocation, what: &str, path: Option<&Path>) -> Result<(), Failure> {
     match path {
+        Some(path) if path == Path::new("-") => {
+            let problem = "it is no path: standard output gets the response without --output-file";
+            Err(Failure::usage(format!("-: {problem}")))
+        }
         Some(path) => check_file(path).map_err(|error| Failure::usage(format!("{}: {error}", path.display()))),
         None if invocation.format().is_json() => {
             let hint = "--output-file FILE keeps it, and standard output has JSON about it";
@@ -33,7 +37,7 @@ pub(super) fn check(invocation: &Invocation, what: &str, path: Option<&Path>) ->
 /// Fails unless a file can be made there.
 pub(super) fn check_file(path: &Path) -> io::Result<()> {
     if path == Path::new("-") {
-        return Err(io::Error::other("it is no path: standard output gets the response without --output-file"));
+        return Err(io::Error::other("it is no path: give that of a new file"));
     }
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}

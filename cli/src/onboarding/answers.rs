@@ -1,6 +1,8 @@
 //! The answers in the file of `--from`: one JSON object, all of which is checked before anything is sent.
 
+use std::fmt;
 use std::io;
+use std::marker::PhantomData;
 use std::path::Path;
 
 use bunq_partner::jiff::civil::Date;
@@ -9,6 +11,8 @@ use bunq_partner::types::{
     PostalCode, Street, TaxNumber, TaxResident, TaxResidentStatus, UpdateUserPersonRequest,
 };
 use bunq_partner::{CountryCode, FulfillmentAnswer, UserName, files};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, de};
 
 use super::super::exit::Failure;
@@ -25,19 +29,40 @@ pub(super) struct Answers {
     pub(super) document: Option<CreateDocumentIdentificationRequest>,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, expecting = "an object with answers")]
-struct Members {
-    address_main: Option<AddressMembers>,
-    address_postal: Option<AddressMembers>,
-    person: Option<PersonMembers>,
-    tax_resident: Option<Vec<TaxMembers>>,
-    nationality: Option<Vec<CountryCode>>,
-    identity_document: Option<DocumentMembers>,
+/// What is read of an object alone. serde reads a list as a struct too, by the order of its members.
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Members<T> {
+            type Value = Object<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<Self::Value, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(members)).map(Object)
+            }
+        }
+        deserializer.deserialize_map(Members(PhantomData))
+    }
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields, expecting = "an address")]
+#[serde(deny_unknown_fields)]
+struct Members {
+    address_main: Option<Object<AddressMembers>>,
+    address_postal: Option<Object<AddressMembers>>,
+    person: Option<Object<PersonMembers>>,
+    tax_resident: Option<Vec<Object<TaxMembers>>>,
+    nationality: Option<Vec<CountryCode>>,
+    identity_document: Option<Object<DocumentMembers>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct AddressMembers {
     street: Street,
     house_number: HouseNumber,
@@ -47,7 +72,7 @@ struct AddressMembers {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a person")]
+#[serde(deny_unknown_fields)]
 struct PersonMembers {
     first_name: Option<UserName>,
     middle_name: Option<UserName>,
@@ -57,7 +82,7 @@ struct PersonMembers {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a tax residence")]
+#[serde(deny_unknown_fields)]
 struct TaxMembers {
     country: CountryCode,
     tax_number: TaxNumber,
@@ -66,7 +91,7 @@ struct TaxMembers {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a document")]
+#[serde(deny_unknown_fields)]
 struct DocumentMembers {
     document_type: DocumentType,
     country: CountryCode,
@@ -104,13 +129,13 @@ impl Answers {
 
     fn parse(text: &str) -> Result<Self, String> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        let members: Members = serde_json::from_str(text).map_err(|error| said(&error))?;
+        let Object::<Members>(members) = serde_json::from_str(text).map_err(|error| said(&error))?;
         let Members { address_main, address_postal, person, tax_resident, nationality, identity_document } = members;
         let given = [
-            address_main.map(|address| FulfillmentAnswer::AddressMain(address.into())),
-            address_postal.map(|address| FulfillmentAnswer::AddressPostal(address.into())),
-            person.map(|person| FulfillmentAnswer::Person(person.into())),
-            tax_resident.map(|all| FulfillmentAnswer::TaxResident(all.into_iter().map(TaxResident::from).collect())),
+            address_main.map(|address| FulfillmentAnswer::AddressMain(address.0.into())),
+            address_postal.map(|address| FulfillmentAnswer::AddressPostal(address.0.into())),
+            person.map(|person| FulfillmentAnswer::Person(person.0.into())),
+            tax_resident.map(|all| FulfillmentAnswer::TaxResident(all.into_iter().map(|one| one.0.into()).collect())),
             nationality.map(FulfillmentAnswer::Nationality),
         ];
         let given: Vec<_> = given.into_iter().flatten().collect();
@@ -118,7 +143,7 @@ impl Answers {
             let name = member(&answer.kind()).unwrap_or_default();
             answer.validate().map_err(|error| format!("{name}: {error}"))?;
         }
-        let document = identity_document.map(CreateDocumentIdentificationRequest::from);
+        let document: Option<CreateDocumentIdentificationRequest> = identity_document.map(|document| document.0.into());
         if given.is_empty() && document.is_none() {
             return Err("it has no answer".to_owned());
         }
@@ -222,7 +247,9 @@ mod tests {
         let address = r#""street": "Planted", "house_number": "1", "postal_code": "1", "country": "NL""#;
         for (text, problem) in [
             ("{}".to_owned(), "it has no answer"),
-            ("[]".into(), "an object with answers is expected here"),
+            ("[]".into(), "line 1, column 0: an object is expected here"),
+            (r#"{"person": [null, null, null, "1990-12-31"]}"#.into(), "an object is expected here"),
+            (r#"{"tax_resident": [["NL", "Planted"]]}"#.into(), "an object is expected here"),
             ("{\"person\": ".into(), "line 1, column 11: EOF while parsing a value"),
             (r#"{"persons": {}}"#.into(), "line 1, column 10: unknown field `persons`, expected one of `address_main`"),
             (

@@ -272,6 +272,8 @@ async fn what_is_wrong_is_refused_before_anything_is_sent() {
     let (_, err, code) = user.onboard("--identity-token-file there");
     assert!(code == 2 && err.contains("--identity-token-file there: it exists, and is not replaced"), "{err}");
     assert!(err.contains("if it has the token of the session, leave out the option"), "{err}");
+    let (_, err, code) = user.onboard("--identity-token-file -");
+    assert!(code == 2 && err.contains("--identity-token-file -: it is no path: give that of a new file"), "{err}");
     let (mut asked, id) = (program(&user.folder), user.id.to_string());
     asked.args(["onboard", &id, "--custody", "users", "--env", "production"]).env("BUNQ_API_KEY", "key");
     let (_, err, code) = ran(&mut asked);
