@@ -20,8 +20,11 @@ struct Watched {
     /// The user who is asked for while a token is being stored.
     asked_for: Arc<OnceLock<UserClient>>,
     /// Told when a token is about to be stored first, which waits until it is told so.
-    storing: Arc<Mutex<Option<Arc<(Notify, Notify)>>>>,
+    storing: Arc<Mutex<Option<Storing>>>,
 }
+
+/// It is told that a token is about to be stored, and that it may be.
+type Storing = Arc<(Notify, Notify)>;
 
 impl Custody for Watched {
     fn name(&self) -> String {
