@@ -116,6 +116,10 @@ fn of(call: &CallLogEntry, tokens: &[(ProvisionId, Secret)]) -> Option<Provision
     tokens.iter().find(|(_, token)| call.body.contains(token.expose())).map(|(id, _)| *id)
 }
 
+fn installations(calls: &[CallLogEntry]) -> usize {
+    calls.iter().filter(|call| call.operation == Some(&Operation::CREATE_INSTALLATION)).count()
+}
+
 /// As many as fit into the life of a credential, beside the session of the partner that is renewed meanwhile.
 #[tokio::test(start_paused = true)]
 async fn as_many_as_fit_are_in_time_and_one_more_is_refused_at_once() {
@@ -126,7 +130,7 @@ async fn as_many_as_fit_are_in_time_and_one_more_is_refused_at_once() {
     let users = bank.activate(fit).await;
     let tokens = bank.tokens(&users);
     let one_more = bank.sandbox.populate(1)[0];
-    bank.sandbox.take_call_log();
+    let earlier = bank.sandbox.take_call_log();
     let error = bank.client.users().activate(one_more).await.unwrap_err();
     assert_eq!((error.kind(), error.sent()), (ErrorKind::RateLimited, Sent::No), "{error}");
     assert_eq!(error.remedy(), Some(Remedy::ResetToken));
@@ -134,7 +138,7 @@ async fn as_many_as_fit_are_in_time_and_one_more_is_refused_at_once() {
     let (needed, left) = (error.retry_after().unwrap(), bank.life - bank.began.elapsed());
     assert!((left..left + 2 * INTERVAL).contains(&needed), "{needed:?} {left:?}");
     let calls = bank.sandbox.take_call_log();
-    assert!(calls.iter().all(|call| call.operation != Some(&Operation::CREATE_SESSION)), "{calls:?}");
+    assert!(calls.iter().all(|call| call.method == "GET"), "no more than the provision was read: {calls:?}");
 
     // The session of the partner has ended, which its next call finds out.
     bank.reach(Duration::from_secs(9_000)).await;
@@ -149,6 +153,8 @@ async fn as_many_as_fit_are_in_time_and_one_more_is_refused_at_once() {
     // It was renewed when it was due, and not at the end.
     let renewed = opened.iter().position(Option::is_none).unwrap();
     assert!((305..=315).contains(&renewed), "{renewed}");
+    let made = installations(&earlier) + installations(&bank.sandbox.call_log());
+    assert_eq!(made, 1 + fit, "the partner and each user have an installation, and the one that was refused has none");
 }
 
 /// An outage of 20 minutes costs its turns. Those that are lost by it are told, the others are saved, by their deadlines.
