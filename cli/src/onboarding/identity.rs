@@ -57,8 +57,8 @@ impl Onboard<'_> {
     /// Gives bunq the document of the file; returns whether it had none before.
     pub(super) async fn link_document(&self) -> Result<bool, Failure> {
         let Source::File(Answers { document: Some(document), .. }) = &self.source else { return Ok(false) };
-        let hint =
-            "bunq cannot be asked for it: leave identity_document out, or upload the files again and give the new ids";
+        let hint = "bunq lists no documents: leave identity_document out and see whether DOCUMENT_IDENTIFICATION is still missing; \
+                    if so, upload the files with another --description, and give the new ids";
         let documents = self.user.documents();
         let linked = self.giving.give(Given::Document, documents.link(document)).await;
         let linked = linked.map_err(|error| match is_refusal(&error) {

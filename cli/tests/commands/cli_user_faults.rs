@@ -13,7 +13,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream::iter;
 use serde_json::{Value, json};
 
-use crate::common::{Folder, again, program_with_user};
+use crate::common::{Folder, again, program_with_user, ran};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -56,11 +56,15 @@ impl Work {
 /// A bank with a user in custody, and the command that works for it.
 struct User {
     sandbox: Sandbox,
-    _folder: Folder,
+    folder: Folder,
     id: ProvisionId,
     work: Work,
-    command: Command,
+    program: Command,
+    /// The words of the command.
+    typed: String,
     process: Arc<Mutex<Option<Child>>>,
+    /// That of the last failure.
+    hint: Mutex<String>,
 }
 
 impl User {
@@ -71,7 +75,7 @@ impl User {
         let sandbox = Sandbox::builder().profile(profile).pace(Pace::Manual).start().await.unwrap();
         let folder = Folder::new();
         let id = sandbox.populate(1)[0];
-        let mut command = program_with_user(&folder, &sandbox, id).await;
+        let program = program_with_user(&folder, &sandbox, id).await;
         let typed = match work {
             Work::Onboard => {
                 let address = json!({
@@ -94,9 +98,8 @@ impl User {
                 format!("inquiries answer {id} {inquiry} {entry} --text Work. --attach payslip.gif")
             }
         };
-        command.args(typed.split_whitespace()).args(["--custody", "users", "--output", "json"]);
         sandbox.take_call_log();
-        Self { sandbox, _folder: folder, id, work, command, process: Arc::default() }
+        Self { sandbox, folder, id, work, program, typed, process: Arc::default(), hint: Mutex::default() }
     }
 
     /// Kills the process with its request that a fault strikes.
@@ -114,7 +117,8 @@ impl User {
 
     /// Runs the command; returns its exit code, if it was not killed.
     async fn run(&self, more: &[&str]) -> Option<i32> {
-        let mut command = again(&self.command);
+        let mut command = again(&self.program);
+        command.args(self.typed.split_whitespace()).args(["--custody", "users", "--output", "json"]);
         command.args(more).stdout(Stdio::piped()).stderr(Stdio::piped());
         let (out, err) = {
             // Its first request may be that with which it is killed.
@@ -127,9 +131,7 @@ impl User {
         let (out, err) = (read(Box::new(out) as Box<dyn std::io::Read + Send>), read(Box::new(err)));
         let (out, err) = (out.await.unwrap(), err.await.unwrap());
         let code = self.process.lock().unwrap().take().unwrap().wait().unwrap().code()?;
-        if code != 0 {
-            is_understood(code, &err);
-        }
+        *self.hint.lock().unwrap() = if code == 0 { String::new() } else { understood(code, &err) };
         assert!(!format!("{out}{err}").contains("123456782"), "{out}{err}");
         Some(code)
     }
@@ -170,21 +172,19 @@ impl User {
     }
 }
 
-/// One failure is told, once, with what to do, and without what only programmers know.
-fn is_understood(code: i32, said: &str) {
+/// The hint of a failure, which is told once, with what to do, and without what only programmers know.
+fn understood(code: i32, said: &str) -> String {
     let told: Vec<Value> = said.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     let errors: Vec<_> = told.iter().map(|line| &line["error"]).filter(|error| error.is_object()).collect();
     let [error] = errors[..] else { panic!("{code}: {said}") };
     assert_eq!(error["exit_code"], code, "{said}");
     let hint = error["hint"].as_str().unwrap_or_default();
     assert!(!hint.is_empty(), "there is nothing to do: {said}");
-    if code == 20 {
-        assert!(hint.contains("again") || hint.contains("goes on"), "what is in doubt is gone on with: {said}");
-    }
     assert!(![19, 101].contains(&code), "{said}");
     for foreign in ["()", "::", "panicked", "Option", "Some("] {
         assert!(!said.contains(foreign), "{foreign}: {said}");
     }
+    hint.to_owned()
 }
 
 /// Plays faults, and lets the same command go on.
@@ -260,5 +260,53 @@ async fn a_command_that_is_killed_is_gone_on_with_by_another() {
             user.check(&what);
         };
         iter(cuts).for_each_concurrent(AT_ONCE, cut).await;
+    }
+}
+
+/// bunq lists neither the sessions of the identity nor the documents. What may be there is not sent again, and the hint says how it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_bunq_does_not_list_is_sent_again_on_request_alone() {
+    test_timeout::start();
+    let (identity, document) =
+        (&Operation::CREATE_IDENTITY_VERIFICATION_SESSION, &Operation::CREATE_DOCUMENT_IDENTIFICATION);
+    for (operation, carried_out) in [(identity, false), (identity, true), (document, false), (document, true)] {
+        let user = User::new(Work::Onboard).await;
+        let sent = || user.sandbox.call_log().iter().filter(|call| call.operation == Some(operation)).count();
+        fs::write(user.folder.path("scan.gif"), "GIF89a").unwrap();
+        let put = async |description: &str| {
+            let mut put = again(&user.program);
+            put.args(["attachment", "put", &user.id.to_string(), "scan.gif", "--description", description]);
+            let (out, err, code) = ran(put.args(["--custody", "users", "--output", "json"]));
+            assert_eq!(code, 0, "{err}");
+            serde_json::from_str::<Value>(&out).unwrap()[0]["attachment_id"].clone()
+        };
+        let with_document = |front: Value| {
+            let document = json!({ "document_type": "PASSPORT", "country": "NL", "front": front });
+            user.folder.file("answers.json", &json!({ "identity_document": document }).to_string());
+        };
+        if operation == document {
+            with_document(put("scan").await);
+        }
+        let more = if operation == identity { &["--identity-token-file", "token"][..] } else { &[] };
+        user.kill_at_fault();
+        user.sandbox.inject(Injection::new(Fault::Drop).on(operation).carried_out(carried_out));
+        assert_eq!(user.run(more).await, None);
+        for _ in 0..2 {
+            assert_eq!(user.run(more).await, Some(20), "{operation:?}");
+            assert_eq!(sent(), 1);
+        }
+        let hint = user.hint.lock().unwrap().clone();
+        if operation == identity {
+            assert!(hint.contains("--another"), "{hint}");
+            assert_eq!(user.run(&[more, &["--another"]].concat()).await, Some(24));
+        } else {
+            assert!(hint.contains("leave identity_document out") && hint.contains("another --description"), "{hint}");
+            user.folder.file("answers.json", r#"{"nationality": ["NL"]}"#);
+            assert_eq!(user.run(&[]).await, Some(24));
+            assert_eq!(sent(), 1);
+            with_document(put("another").await);
+            assert_eq!(user.run(&[]).await, Some(24));
+        }
+        assert_eq!(sent(), 2, "{operation:?}");
     }
 }
