@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 
-use bunq_partner::{Cursor, Error, ErrorKind, PageSize, Provision, ProvisionId, ProvisionStatus, Provisions};
+use bunq_partner::{Provision, ProvisionId, ProvisionStatus};
 use console::{Term, truncate_str};
 
 use super::exit::Failure;
 use super::invocation::Invocation;
+use super::pages;
 use super::screen;
 use super::whoami;
 use super::words::revealed;
@@ -37,7 +38,7 @@ impl Closing {
     /// Reads and shows what would be closed, and whose key it is.
     pub(super) async fn show(&self, invocation: &Invocation) -> Result<(), Failure> {
         let client = invocation.client()?;
-        let seen = read(&client.provisions(), &self.first).await?;
+        let seen = pages::read(&client.provisions(), &self.first).await?;
         let user = client.user().await?;
         let mut lines = lines(&self.first, &seen);
         let more = self.count.saturating_sub(self.first.len() as u64);
@@ -69,41 +70,6 @@ pub(super) fn goes_on(ids: &[ProvisionId]) -> String {
         _ => String::new(),
     };
     format!("what was requested goes on at bunq: `bunq-partner watch{named}`")
-}
-
-/// Reads provisions by pages, each of which begins at the newest one that is still wanted; then, one by one, those that no page has
-/// shown. Each page settles at least one, so there are no more pages than provisions.
-pub(super) async fn read(
-    provisions: &Provisions,
-    ids: &[ProvisionId],
-) -> Result<HashMap<ProvisionId, Provision>, Error> {
-    let mut wanted = ids.to_vec();
-    wanted.sort_unstable();
-    let mut seen = HashMap::new();
-    while let [oldest, .., newest] = wanted[..] {
-        let span = newest.get() - oldest.get() + 1;
-        let count = PageSize::new(span.min(PageSize::MAX.get()))?;
-        let cursor = Cursor::OlderThan(i64::try_from(newest.get() + 1).unwrap_or(i64::MAX));
-        let page = match provisions.list().count(count).page_at(cursor).await {
-            // bunq does not say whether a page may begin at an id that no provision has.
-            Err(error) if matches!(error.kind(), ErrorKind::Rejected | ErrorKind::NotFound) => break,
-            page => page?,
-        };
-        let end = page.items.iter().map(|seen| seen.id).min().filter(|_| page.older.is_some());
-        wanted.retain(|id| *id != newest && end.is_some_and(|end| *id < end));
-        seen.extend(page.items.into_iter().map(|seen| (seen.id, seen)));
-    }
-    for id in ids {
-        if seen.contains_key(id) {
-            continue;
-        }
-        match provisions.get(*id).await {
-            Ok(found) => _ = seen.insert(*id, found),
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(seen)
 }
 
 fn lines(ids: &[ProvisionId], seen: &HashMap<ProvisionId, Provision>) -> Vec<String> {

@@ -42,6 +42,7 @@ mod oauth;
 mod onboarding;
 mod operations;
 mod output;
+mod pages;
 mod probe;
 mod profile;
 mod progress;

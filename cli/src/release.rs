@@ -6,11 +6,11 @@ use bunq_partner::{Client, CustodyFilter, Error, ProvisionId, ProvisionStatus};
 use futures_util::TryStreamExt as _;
 use serde_json::json;
 
-use super::closing;
 use super::custody::entries;
 use super::exit::told;
 use super::invocation::Invocation;
 use super::output::warn;
+use super::pages;
 use super::screen;
 
 /// How many ids are named in a note.
@@ -62,7 +62,7 @@ impl Release {
             return;
         }
         let users = client.users();
-        let seen = match closing::read(&client.provisions(), &kept).await {
+        let seen = match pages::read(&client.provisions(), &kept).await {
             Ok(seen) => seen,
             Err(error) => {
                 let problem = format!("it is not known which users in custody are closed: {}", told(&error));
