@@ -139,8 +139,8 @@ async fn faults_seeds_profiles_and_limits_are_played() {
 #[cfg(unix)]
 #[tokio::test]
 async fn the_users_of_a_seed_are_there() {
-    use bunq_partner::{Client, Environment, FileCustody, FileStore};
     test_timeout::start();
+    use bunq_partner::{Client, Environment, FileCustody, FileStore};
     let folder = Folder::new();
     let seed = r#"[{"status": "ACTIVE", "user": {
         "attachments": [{"content_type": "image/png"}],
