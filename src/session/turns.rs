@@ -1,4 +1,4 @@
-//! Whose session is opened next: one order for all sessions of a process, the partner's own and those of its users.
+//! Whose session is opened next: one order for all sessions of a client, the partner's own and those of its users.
 //!
 //! bunq lets few sessions be opened, and a credential that is not used in time is lost. So the partner's own session goes before all,
 //! because all stand still without it, and those of users go in the order of the [queue](super::queue). One that cannot be in time,

@@ -1,0 +1,179 @@
+//! Opens a session: what is missing before it is made, and what bunq has forgotten is made anew, where that is safe.
+
+use std::sync::{Arc, Mutex};
+
+use tokio::time::Instant;
+
+use super::context::Context;
+use super::users_turn::Work;
+use super::{Opened, Shared, handshake, left_of};
+use crate::error::{Error, ErrorKind, Remedy};
+use crate::operation::Operation;
+use crate::sync::lock;
+use crate::transport::credentials::{Credentials, Installation};
+use crate::transport::metrics;
+use crate::transport::signature::SigningKey;
+use crate::transport::trouble::Trouble;
+
+/// What may have happened if bunq refuses a stored installation.
+const FORGOTTEN: &str = "bunq may have forgotten the stored installation, as after its sandbox is emptied";
+
+/// What an opening has made so far. What fails is tried again with it.
+#[derive(Clone)]
+struct Made {
+    key: Option<SigningKey>,
+    context: Option<Context>,
+}
+
+impl Shared {
+    /// Takes over a stored session that is still valid, or opens one.
+    pub(super) async fn open(&self, trouble: &Trouble, deadline: Option<Instant>) -> Result<Opened, Error> {
+        // Taking over a valid session needs no lock.
+        let is_unknown = self.state().context.is_none();
+        if is_unknown && let Some(opened) = self.reload(trouble).await? {
+            return Ok(opened);
+        }
+        let _lock = self.keeper.lock(trouble).await?;
+        // Another process may have opened a session meanwhile.
+        if let Some(opened) = self.reload(trouble).await? {
+            return Ok(opened);
+        }
+        let (known, before) = self.ways(trouble).await?;
+        let tried = known.as_ref().map(|known| (Arc::clone(&known.installation), known.is_partners));
+        let is_known = known.is_some();
+        let error = match self.advance(known, trouble, deadline).await {
+            Ok(opened) => return Ok(opened),
+            Err(error) => error,
+        };
+        if let Some(before) = before.filter(|_| error.is_from_bunq() && error.kind() == ErrorKind::Unauthorized) {
+            tracing::info!("bunq takes the token with the installation of before alone");
+            return self.advance(Some(before), trouble, deadline).await;
+        }
+        // bunq may have forgotten the installation.
+        if !is_known || !error.refuses_token() || error.operation() != Some(&Operation::CREATE_SESSION) {
+            return Err(error);
+        }
+        if let Some((used, true)) = tried {
+            // If the partner has another one by now, the user goes on with it.
+            return match self.partners_other(&used, trouble).await? {
+                Some(other) => self.advance(Some(other), trouble, deadline).await,
+                None => Err(error),
+            };
+        }
+        if self.keeper.has_store() {
+            // The next opening reads the store again: an operator may have replaced the context by then.
+            let mut state = self.state();
+            state.forgotten = state.context.take().map(|context| context.installation);
+            drop(state);
+            let remedy = if self.partner.is_some() { Remedy::ResetToken } else { Remedy::Reinstall };
+            return Err(error.with_advice(FORGOTTEN).with_remedy(remedy));
+        }
+        let is_first = {
+            let window = self.window();
+            let mut state = self.state();
+            let is_first = left_of(window, state.reinstalled_at).is_none();
+            state.reinstalled_at = Some(Instant::now());
+            is_first
+        };
+        if is_first {
+            tracing::warn!("bunq does not accept the installation any more: another is made");
+            return self.advance(None, trouble, deadline).await;
+        }
+        Err(error)
+    }
+
+    /// Makes a new installation in place of the one in use, unless others have made one meanwhile.
+    pub(super) async fn reinstall(&self, used: Option<Arc<Installation>>, trouble: &Trouble) -> Result<Opened, Error> {
+        let used = match used {
+            Some(used) => Some(used),
+            None => {
+                let stored = self.load(trouble).await?.map(|context| context.installation);
+                // One that this client itself has made since is the new installation already.
+                let made = self.state().installation().filter(|made| made.received.is_some());
+                stored.filter(|stored| made.as_ref() != Some(stored))
+            }
+        };
+        let _lock = self.keeper.lock(trouble).await?;
+        // Fails here if the stored context belongs to another client, so that it is not replaced.
+        let opened = self.reload(trouble).await?;
+        let made = self.state().context.clone().filter(|made| Some(&made.installation) != used.as_ref());
+        if let Some(made) = made {
+            let taken = match opened {
+                Some(opened) => Ok(opened),
+                None => self.advance(Some(made), trouble, None).await,
+            };
+            // bunq may have forgotten that installation too.
+            if let Ok(taken) = taken
+                && handshake::accepts(&self.transport, taken.credentials.clone()).await == Some(true)
+            {
+                return Ok(taken);
+            }
+        }
+        self.advance(None, trouble, None).await
+    }
+
+    /// Makes those of the three calls that have not been made yet. Each result is saved at once.
+    async fn advance(
+        &self,
+        known: Option<Context>,
+        trouble: &Trouble,
+        deadline: Option<Instant>,
+    ) -> Result<Opened, Error> {
+        let _turn = self.owner.begin();
+        let known = known.map(|context| Context { session: None, ..context });
+        let is_prepared = known.as_ref().is_some_and(|context| context.device_registered);
+        let made = &Mutex::new(Made { key: None, context: known });
+        let prepare = || async move { self.prepare(made, trouble).await.map(drop) };
+        let attempt = |time| async move {
+            let context = self.prepare(made, trouble).await?;
+            let credentials = self.credentials_of(&context);
+            let session = handshake::open(&self.transport, &self.device, credentials, trouble, time).await?;
+            Ok((context, session))
+        };
+        let work = Work { is_prepared, prepare, attempt };
+        let (mut context, session) = self.owner.open(&self.transport, work, trouble, deadline).await?;
+        tracing::info!(renew_at = session.renew_at.map(display), "a session is open");
+        metrics::session_opened();
+        let opened = context.opened(&session);
+        self.state().own = Some(session.token.clone());
+        context.session = Some(session);
+        self.keep(&context, trouble).await?;
+        Ok(opened)
+    }
+
+    /// Makes the installation and the device, as far as they are missing in `made`.
+    async fn prepare(&self, made: &Mutex<Made>, trouble: &Trouble) -> Result<Context, Error> {
+        let Made { key, context } = lock(made).clone();
+        let mut context = match context {
+            Some(context) => context,
+            None => {
+                let key = match key {
+                    Some(key) => key,
+                    None => handshake::make_key(&self.device).await?,
+                };
+                lock(made).key = Some(key.clone());
+                let installation = handshake::install(&self.transport, &self.device, key, trouble).await?;
+                let installation = Arc::new(installation);
+                let context = Context { installation, is_partners: false, device_registered: false, session: None };
+                lock(made).context = Some(context.clone());
+                // What a token was used with stays until bunq takes it with another.
+                if !self.state().context.as_ref().is_some_and(|context| context.is_partners) {
+                    self.keep(&context, trouble).await?;
+                }
+                context
+            }
+        };
+        if !context.device_registered {
+            let credentials = self.credentials_of(&context);
+            handshake::register(&self.transport, &self.device, credentials, trouble).await?;
+            context.device_registered = true;
+            lock(made).context = Some(context.clone());
+            self.keep(&context, trouble).await?;
+        }
+        Ok(context)
+    }
+
+    fn credentials_of(&self, context: &Context) -> Credentials {
+        Credentials::of_installation(&context.installation).hiding(&self.device.api_key)
+    }
+}
