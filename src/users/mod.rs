@@ -5,6 +5,7 @@
 //! the provision is read, and what is in custody is held against its credential.
 
 mod activation;
+mod credential;
 mod events;
 mod places;
 mod recent;

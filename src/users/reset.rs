@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::activation::closed;
+use super::credential::closed;
 use super::user_client::UserShared;
 use super::{UserClient, Users, warn};
 use crate::custody::{Kept, Step, Steps, UserRecord};

@@ -6,7 +6,6 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::events::{Events, UserEvent};
-use super::user_client::UserShared;
 use crate::api::Api;
 use crate::custody::{Kept, Records};
 use crate::environment::Environment;
@@ -78,8 +77,13 @@ impl Room {
     }
 
     /// How the session of a user has its turn. `expiry`: when the credential expires, if it was not used yet.
-    pub(super) fn owner(&self, user: &Arc<UserShared>, expiry: Option<Instant>) -> Owner {
-        let id = user.id;
+    /// `user`: what all share who act for it.
+    pub(super) fn owner<T: Send + Sync + 'static>(
+        &self,
+        id: ProvisionId,
+        expiry: Option<Instant>,
+        user: &Arc<T>,
+    ) -> Owner {
         let events = Arc::downgrade(&self.events);
         let told = move |outcome: Result<(), &Error>| {
             let event = match outcome {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::activation::is_unused;
+use super::credential::is_unused;
 use super::recent::RecentUsers;
 use super::room::Room;
 use crate::api::Api;
@@ -248,7 +248,7 @@ impl UserShared {
         let identity = ContextIdentity::new(self.room.environment, partner.transport().base_url(), &record.token);
         let store = Arc::new(kept.context_of(record.token.clone()));
         let device = self.room.device(record.token);
-        let owner = self.room.owner(self, expiry);
+        let owner = self.room.owner(self.id, expiry, self);
         let partner = self.room.partner();
         Ok(Session::new(Arc::clone(&self.transport), device, identity, Some(store), owner, Some(partner)))
     }
