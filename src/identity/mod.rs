@@ -28,8 +28,8 @@ use crate::types::{
 /// What to do when nobody knows whether a session was started.
 const ADVICE: (&str, Remedy) = ("bunq lists no sessions", Remedy::StartAnother);
 
-/// What to do when bunq does not know the session that was started.
-const GONE: &str = "it was started before, and bunq does not know it any more; call `start_another`";
+/// What is said of a session that was started, and that bunq does not know.
+const GONE: &str = "it was started before, and bunq does not know it any more";
 
 /// Proves who a user is, with the SDK of a provider. Cheap to clone.
 ///
@@ -124,7 +124,10 @@ impl Identity {
         let request = verification();
         let (id, acceptance) = self.once(&request).send(|api| create(api, verification())).await?;
         let started = self.started(id, acceptance).await;
-        started.map_err(|error| if is_gone(&error) { error.with_advice(GONE) } else { error })
+        started.map_err(|error| match is_gone(&error) {
+            true => error.with_advice(GONE).with_remedy(Remedy::StartAnother),
+            false => error,
+        })
     }
 
     /// Starts a session, although another was started, or may have been.
