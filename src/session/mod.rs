@@ -395,6 +395,9 @@ impl Shared {
                 stored.installation = known.installation;
             }
             self.owner.is_due(stored.session.as_ref());
+            if stored.session.is_some() {
+                self.owner.activated();
+            }
             state.context = Some(stored);
         }
         Ok(state.opened())

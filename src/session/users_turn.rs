@@ -170,6 +170,13 @@ impl Owner {
         }));
     }
 
+    /// Tells that a session was opened with the credential of a user, whoever has opened it.
+    pub(super) fn activated(&self) {
+        if let Self::User(turn) = self {
+            turn.is_activated.store(true, Ordering::Relaxed);
+        }
+    }
+
     /// Opens the session by attempts, each within a time.
     pub(super) async fn open<T, P, O>(
         &self,

@@ -12,6 +12,7 @@ mod building_a_client;
 mod inquiries;
 mod kept_context;
 mod kept_users;
+mod renewing_users;
 mod resets;
 mod resetting_users;
 mod session;
