@@ -5,7 +5,8 @@
 //! one session at a time. An opening runs to its end even if every call has given up; if the runtime of its task ends,
 //! a call of another runtime opens the session instead. A new session replaces one that has expired or that bunq
 //! refuses; the installation and the device stay. Refusals are not signed, so a refused session is replaced at most
-//! once in each window of the rate limit.
+//! once in each window of the rate limit. One that has expired by the system clock is used on while no turn for another
+//! comes in time: bunq refuses it if it is over.
 //!
 //! If bunq has forgotten an installation, the client makes a new one by itself only if it has no store. It never
 //! replaces a stored installation by itself. It takes over an installation that others have made and stored meanwhile,
@@ -128,15 +129,18 @@ struct SessionState {
 }
 
 impl SessionState {
-    /// The open session, unless it has expired or its token was given up.
+    /// The open session, unless it is due to be opened again or its token was given up.
     fn opened(&self) -> Option<Opened> {
+        let renew_at = self.context.as_ref()?.session.as_ref()?.renew_at;
+        let is_due = renew_at.is_some_and(|renew_at| Timestamp::now() >= renew_at);
+        if is_due { None } else { self.not_given_up() }
+    }
+
+    /// The last session, unless its token was given up. By the system clock it may be over.
+    fn not_given_up(&self) -> Option<Opened> {
         let context = self.context.as_ref()?;
         let session = context.session.as_ref()?;
-        let is_due = session.renew_at.is_some_and(|renew_at| Timestamp::now() >= renew_at);
-        if is_due || self.given_up.as_ref() == Some(&session.token) {
-            return None;
-        }
-        Some(context.opened(session))
+        (self.given_up.as_ref() != Some(&session.token)).then(|| context.opened(session))
     }
 
     /// The installation that was last used.
@@ -258,7 +262,11 @@ impl Session {
             let work = async move |shared: Arc<Shared>, trouble| shared.open(&trouble, deadline).await;
             ControlFlow::Continue(self.join(&mut state, |state| &mut state.opening, own, work))
         };
-        self.shared(trouble, join).await
+        match self.shared(trouble, join).await {
+            // Only the system clock says that the last one is over, and it may be wrong. If bunq refuses it, it is given up.
+            Err(error) if deadline.is_none() && has_no_turn(&error) => self.0.state().not_given_up().ok_or(error),
+            outcome => outcome,
+        }
     }
 
     /// Waits for the opening that `join` finds or starts. If the runtime of its task has ended, or may have made it
@@ -348,6 +356,11 @@ impl ProvideCredentials for Session {
     fn reread<'a>(&'a self, credentials: &'a Credentials) -> BoxFuture<'a, bool> {
         Box::pin(self.0.reread(credentials))
     }
+}
+
+/// Whether a session is not opened because its turn would come too late.
+fn has_no_turn(error: &Error) -> bool {
+    error.kind() == ErrorKind::RateLimited && error.sent() == Sent::No
 }
 
 /// How much is left of `window` since `done`; `None` if it has passed.

@@ -14,12 +14,12 @@ impl Shared {
     /// Gives up the session if bunq does not accept its token any more.
     pub(super) async fn refuse(&self, refused: &Credentials, refusal: &Error, is_again: bool) -> Renewal {
         let is_current =
-            |state: &SessionState| state.opened().is_some_and(|opened| opened.credentials.token == refused.token);
+            |state: &SessionState| state.not_given_up().is_some_and(|last| last.credentials.token == refused.token);
         let is_403 = refusal.status() == Some(403);
         let (is_first_403, is_just_opened) = {
             let mut state = self.state();
             if !is_current(&state) {
-                // Another call has given it up already, or it has expired.
+                // Another call has given it up already.
                 return Renewal::Renewed;
             }
             let is_first_403 = is_403 && !std::mem::replace(&mut state.has_renewed_after_403, true);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bunq_partner::{Client, MemoryCustody, Operation, ProvisionId};
+use bunq_partner::{Client, ErrorKind, MemoryCustody, Operation, ProvisionId};
 use bunq_partner_sandbox::{Fault, Injection, Sandbox};
 use tokio::time::advance;
 
@@ -13,6 +13,14 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// A client whose own session is open.
 async fn client(sandbox: &Sandbox, custody: &MemoryCustody) -> Client {
     let client = sandbox.client().retry(at_once()).custody(custody.clone()).build().unwrap();
+    client.open_session().await.unwrap();
+    client
+}
+
+/// The same, with one session in ten minutes.
+async fn limited(sandbox: &Sandbox, custody: &MemoryCustody) -> Client {
+    let limited = sandbox.client().retry(at_once()).rate_limit(&Operation::CREATE_SESSION, 1, 10 * MINUTE);
+    let client = limited.custody(custody.clone()).build().unwrap();
     client.open_session().await.unwrap();
     client
 }
@@ -45,4 +53,36 @@ async fn a_session_that_was_taken_over_is_renewed_when_the_credential_would_have
     assert_eq!(sandbox.end_sessions_of(id), 1);
     user.api().list_credentials().await.unwrap();
     assert_eq!(sessions(&sandbox), before + 1);
+}
+
+/// The clock may have been set ahead, or many sessions are over at the same time.
+#[tokio::test(start_paused = true)]
+async fn a_session_that_is_over_by_the_clock_alone_is_used_until_another_has_its_turn() {
+    test_timeout::start();
+    let (sandbox, custody, id) = start().await;
+    let client = limited(&sandbox, &custody).await;
+    sandbox.before_signing(|call, response| {
+        if call.path.ends_with("/session-server") {
+            let body = String::from_utf8(response.body.clone()).unwrap();
+            response.body = body.replace("\"session_timeout\":604800", "\"session_timeout\":0").into();
+        }
+    });
+    let user = client.users().activate(id).await.unwrap();
+    assert_eq!(sessions(&sandbox), 2);
+    for _ in 0..3 {
+        user.api().list_credentials().await.unwrap();
+    }
+    assert_eq!(sessions(&sandbox), 2, "there was no turn for another");
+    // bunq decides.
+    assert_eq!(sandbox.end_sessions_of(id), 1);
+    for _ in 0..2 {
+        sandbox.take_call_log();
+        let error = user.api().list_credentials().await.unwrap_err();
+        assert_eq!((error.kind(), error.remedy()), (ErrorKind::RateLimited, None), "{error}");
+        assert!(calls(&sandbox, "POST", "").is_empty());
+    }
+    assert!(sandbox.call_log().is_empty(), "what bunq has refused is not sent again");
+    advance(10 * MINUTE).await;
+    user.api().list_credentials().await.unwrap();
+    assert_eq!(sessions(&sandbox), 1);
 }
