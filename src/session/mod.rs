@@ -46,6 +46,7 @@ use self::context::{Context, ContextStore, Identity, OpenSession};
 pub use self::handshake::UserInstallation;
 use self::handshake::{ACCEPTED, Device};
 use self::keeper::Keeper;
+use self::opening::Refusal;
 pub use self::user::{SessionUser, UserKind};
 pub(crate) use self::users_turn::{Owner, UsersTurn};
 use crate::error::{Error, ErrorKind, Sent};
@@ -126,6 +127,7 @@ struct SessionState {
     /// A 403 has led to a new session. A 403 with the same text may also mean that bunq does not allow the call, so
     /// before a later 403 leads to another session, the client asks bunq whether it still accepts the token.
     has_renewed_after_403: bool,
+    refusal: Option<Refusal>,
 }
 
 impl SessionState {

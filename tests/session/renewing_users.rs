@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bunq_partner::{Client, ErrorKind, MemoryCustody, Operation, ProvisionId};
+use bunq_partner::{Client, ErrorKind, MemoryCustody, Operation, ProvisionId, Remedy, Sent};
 use bunq_partner_sandbox::{Fault, Injection, Sandbox};
 use tokio::time::advance;
 
@@ -85,4 +85,32 @@ async fn a_session_that_is_over_by_the_clock_alone_is_used_until_another_has_its
     advance(10 * MINUTE).await;
     user.api().list_credentials().await.unwrap();
     assert_eq!(sessions(&sandbox), 1);
+}
+
+/// Whoever calls such a user again and again takes no turn from others.
+#[tokio::test(start_paused = true)]
+async fn a_credential_that_bunq_has_refused_is_not_tried_again_for_a_time() {
+    test_timeout::start();
+    let (sandbox, custody, id) = start().await;
+    let client = client(&sandbox, &custody).await;
+    let user = client.users().activate(id).await.unwrap();
+    // Its token is replaced elsewhere.
+    let elsewhere = self::client(&sandbox, &MemoryCustody::new()).await;
+    elsewhere.users().reset(id).await.unwrap();
+    for _ in 0..2 {
+        sandbox.take_call_log();
+        for _ in 0..5 {
+            let error = user.api().list_credentials().await.unwrap_err();
+            assert_eq!((error.kind(), error.sent()), (ErrorKind::Unauthorized, Sent::No), "{error}");
+            assert_eq!(error.remedy(), Some(Remedy::ResetTokenOrSetInstallation), "{error}");
+        }
+        assert_eq!(sessions(&sandbox), 1);
+        let error = user.open_session().await.unwrap_err().to_string();
+        assert!(error.contains("ago, and is asked again after"), "{error}");
+        advance(10 * MINUTE).await;
+    }
+    // Another credential is another matter.
+    user.open_session().await.unwrap_err();
+    client.users().reset(id).await.unwrap();
+    user.api().list_credentials().await.unwrap();
 }
