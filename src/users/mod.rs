@@ -135,7 +135,7 @@ impl Users {
             let users = users.clone();
             async move { (id, users.activate(id).await) }
         })
-        .buffer_unordered(self.capacity())
+        .buffer_unordered(self.capacity().max(1))
     }
 
     /// Checks that the custody can be used, and takes it for this process. Without it, the first user that is activated does so: call it
@@ -155,8 +155,8 @@ impl Users {
         self.0.room.capacity()
     }
 
-    /// Makes places for so many new users at a time, usually [`capacity`](Self::capacity): whoever creates more has credentials that
-    /// expire. [`gate`](Places::gate) holds creation back until a place is free.
+    /// Makes places for so many new users at a time, but one at least, usually [`capacity`](Self::capacity): whoever creates more has
+    /// credentials that expire. [`gate`](Places::gate) holds creation back until a place is free.
     pub fn places(&self, capacity: usize) -> Places {
         Places::new(Arc::clone(&self.0.room), capacity)
     }

@@ -34,7 +34,7 @@ struct State {
 
 impl Places {
     pub(super) fn new(room: Arc<Room>, capacity: usize) -> Self {
-        let capacity = capacity.min(Semaphore::MAX_PERMITS);
+        let capacity = capacity.clamp(1, Semaphore::MAX_PERMITS);
         let (free, lost, wanted) = (Semaphore::new(capacity), AtomicUsize::new(0), Notify::new());
         let began = (Instant::now(), Timestamp::now());
         Self(Arc::new(State { room, capacity, free, lost, wanted, began }))

@@ -128,6 +128,21 @@ async fn no_more_users_are_begun_than_can_be_in_time() {
     assert_eq!((taken.load(Ordering::Relaxed), client.users().capacity()), (3, 3));
 }
 
+/// If no second session could be opened while a credential lives, one user is activated after the other.
+#[tokio::test]
+async fn where_none_fits_one_is_activated() {
+    test_timeout::start();
+    let (sandbox, day) = (Sandbox::start().await.unwrap(), std::time::Duration::from_secs(24 * 3600));
+    let limited = sandbox.client().rate_limit(&Operation::CREATE_SESSION, 1, day).custody(MemoryCustody::new());
+    let client = limited.build().unwrap();
+    let (ids, places) = (sandbox.populate(2), client.users().places(0));
+    assert_eq!((client.users().capacity(), places.capacity()), (0, 1));
+    let mut gated = std::pin::pin!(places.gate(iter(ids.clone())));
+    assert_eq!(gated.next().await, Some(ids[0]));
+    let activated: Vec<_> = client.users().activate_all(iter(ids.clone())).collect().await;
+    assert_eq!(activated.iter().map(|(id, _)| *id).collect::<Vec<_>>(), ids);
+}
+
 #[tokio::test]
 async fn the_installation_of_a_user_is_its_own_unless_that_is_set() {
     test_timeout::start();
