@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, watch};
 use tokio::task::spawn_blocking;
+use tracing::Span;
 
 use super::interface::{Custody, CustodyEntry, CustodyFilter};
 use super::turns::Turns;
@@ -49,8 +50,33 @@ struct Inner {
     /// The lock of the folder, once something was used.
     claim: OnceCell<Locked>,
     turns: Turns,
-    /// Held during a write. If the caller of a save gives up, its lock is released but the write goes on.
-    writing: Arc<tokio::sync::Mutex<()>>,
+    /// There is one at a time. If the caller of a save gives up, its lock is released but the write goes on.
+    writes: watch::Sender<Writes>,
+}
+
+/// How many writes have begun, and how many of them have ended.
+#[derive(Debug, Clone, Copy, Default)]
+struct Writes {
+    begun: u64,
+    ended: u64,
+}
+
+impl Writes {
+    /// Whether a write begins now: none is running.
+    fn begin(&mut self) -> bool {
+        let begins = self.begun == self.ended;
+        self.begun += u64::from(begins);
+        begins
+    }
+}
+
+/// Exists while something is written. The claim lasts as long.
+struct Write(FileCustody);
+
+impl Drop for Write {
+    fn drop(&mut self) {
+        self.0.0.writes.send_modify(|writes| writes.ended = writes.begun);
+    }
 }
 
 impl FileCustody {
@@ -59,12 +85,23 @@ impl FileCustody {
     /// A relative path is relative to the current folder of the process.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
         let folder = Arc::new(UserFolder::new(folder.into()));
-        let (claim, turns, writing) = (OnceCell::new(), Turns::default(), Arc::default());
-        Self(Arc::new(Inner { folder, claim, turns, writing }))
+        let (claim, turns, writes) = (OnceCell::new(), Turns::default(), watch::Sender::default());
+        Self(Arc::new(Inner { folder, claim, turns, writes }))
     }
 
     /// Locks the folder for this process, unless it is locked already.
     async fn claim(&self) -> Result<(), Error> {
+        if self.0.claim.initialized() {
+            return Ok(());
+        }
+        runtime::check()?;
+        // In a task: all others wait for the one that claims it, which must not be a future that is not polled.
+        let custody = self.clone();
+        let claiming = runtime::spawn(Span::current(), Box::pin(async move { custody.lock_folder().await }));
+        claiming.await.map_err(|error| self.0.folder.refused("the task was aborted").with_source(error))?
+    }
+
+    async fn lock_folder(&self) -> Result<(), Error> {
         let claim = || async {
             let file = self.blocking(UserFolder::open_lock).await?;
             lock_alone(&file).await.map_err(|error| match error.kind() {
@@ -83,15 +120,29 @@ impl FileCustody {
     /// Makes a change, which goes on if the caller gives up.
     async fn write(&self, write: impl FnOnce(&UserFolder) -> Result<(), Error> + Send + 'static) -> Result<(), Error> {
         self.claim().await?;
-        let writing = Arc::clone(&self.0.writing).lock_owned().await;
-        // The claim lasts as long as the write.
-        let custody = self.clone();
+        let writing = self.begin_write().await;
         self.blocking(move |folder| {
             let written = write(folder);
-            drop((writing, custody));
+            drop(writing);
             written
         })
         .await
+    }
+
+    /// Waits until nothing is written. Whoever waits is told of that, and is not handed the turn: a future that is not polled would keep it.
+    async fn begin_write(&self) -> Write {
+        let mut writes = self.0.writes.subscribe();
+        while !self.0.writes.send_if_modified(Writes::begin) {
+            // The sender is there as long as this.
+            let _ = writes.wait_for(|writes| writes.begun == writes.ended).await;
+        }
+        Write(self.clone())
+    }
+
+    /// Waits for the end of a write that is running.
+    async fn written(&self) {
+        let begun = self.0.writes.borrow().begun;
+        let _ = self.0.writes.subscribe().wait_for(|writes| writes.ended >= begun).await;
     }
 
     /// Runs `work` on a thread that may block.
@@ -135,7 +186,7 @@ impl Custody for FileCustody {
             self.claim().await?;
             let turn = self.0.turns.take(id).await;
             // A write of an earlier holder that has given up may still be running.
-            drop(self.0.writing.lock().await);
+            self.written().await;
             Ok(ContextLock::new((turn, self.clone())))
         })
     }

@@ -1,11 +1,14 @@
 //! One user's place in a custody. Every change of its record is made here.
 
 use std::fmt;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::{Either, select};
 use futures_util::stream::{Stream, TryStreamExt as _, iter, try_unfold};
 use jiff::Timestamp;
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tracing::Span;
 use uuid::Uuid;
@@ -174,14 +177,21 @@ impl Kept {
         change: impl FnOnce(&mut Option<UserRecord>) -> Result<T, String> + Send + 'static,
     ) -> Result<T, Error> {
         let changed = async {
-            let lock = self.custody().lock(self.id).await?;
-            let kept = self.clone();
+            let (kept, (mut caller, changed)) = (self.clone(), oneshot::channel());
+            // The task waits for the lock too: a future that is not polled would keep it.
             let changing = async move {
-                let _lock = lock;
-                kept.change_locked(change).await
+                let lock = match select(kept.custody().lock(kept.id), pin!(caller.closed())).await {
+                    Either::Left((lock, _)) => lock,
+                    Either::Right(_) => return,
+                };
+                let changed = match lock {
+                    Ok(_lock) => kept.change_locked(change).await,
+                    Err(error) => Err(error),
+                };
+                let _ = caller.send(changed);
             };
-            let task = runtime::spawn(Span::current(), Box::pin(changing)).await;
-            task.unwrap_or_else(|error| Err(self.refused("was not changed: the task was aborted").with_source(error)))
+            runtime::spawn(Span::current(), Box::pin(changing));
+            changed.await.unwrap_or_else(|_| Err(self.refused("was not changed: the task was aborted")))
         };
         self.in_time("was not changed", changed).await
     }

@@ -366,6 +366,29 @@ async fn a_change_is_made_though_its_caller_gives_up() {
 }
 
 #[tokio::test]
+async fn a_change_that_is_not_polled_holds_up_no_other() {
+    test_timeout::start();
+    let (custody, kept) = with_user().await;
+    let lock = custody.lock(id(7)).await.unwrap();
+    let change = |is_activated| {
+        kept.update(move |record| {
+            record.is_activated = is_activated;
+            Ok(())
+        })
+    };
+    let (mut unpolled, mut given_up) = (Box::pin(change(true)), Box::pin(change(true)));
+    assert!(futures_util::poll!(&mut unpolled).is_pending() && futures_util::poll!(&mut given_up).is_pending());
+    // Both wait for the lock by then.
+    tokio::task::yield_now().await;
+    drop(given_up);
+    drop(lock);
+    change(false).await.unwrap();
+    assert_eq!(stored(&custody).await["is_activated"], false);
+    unpolled.await.unwrap();
+    assert_eq!(stored(&custody).await["is_activated"], false, "it was made before");
+}
+
+#[tokio::test]
 async fn locks_that_nobody_has_take_no_memory() {
     test_timeout::start();
     let turns = turns::Turns::default();

@@ -540,3 +540,41 @@ fn without_a_runtime_it_is_an_error() {
     let listed = futures_util::FutureExt::now_or_never(folder.custody().list(CustodyFilter::All, None)).unwrap();
     assert!(listed.unwrap_err().to_string().contains("there is no Tokio runtime here"));
 }
+
+/// Polls a future once, which waits, and never again.
+macro_rules! unpolled {
+    ($name:ident, $future:expr) => {
+        let mut $name = std::pin::pin!($future);
+        assert!(futures_util::poll!(&mut $name).is_pending());
+    };
+}
+
+/// A stream polls the futures of one user only while it looks for another.
+#[tokio::test]
+async fn a_future_that_is_not_polled_holds_up_no_other_user() {
+    test_timeout::start();
+    let folder = Folder::new();
+    let custody = folder.custody();
+    unpolled!(_claiming, custody.load(id(1)));
+    custody.save(entry(2, true), "text".into()).await.unwrap();
+
+    let ((begun, was_begun), (may_end, go_on)) = (tokio::sync::oneshot::channel(), std::sync::mpsc::channel());
+    let writing = custody.clone();
+    let running = tokio::spawn(async move {
+        let write = move |_: &UserFolder| {
+            begun.send(()).unwrap();
+            go_on.recv().unwrap();
+            Ok(())
+        };
+        writing.write(write).await
+    });
+    was_begun.await.unwrap();
+    unpolled!(_locking, custody.lock(id(3)));
+    unpolled!(_saving, custody.save(entry(4, true), "text".into()));
+    may_end.send(()).unwrap();
+    running.await.unwrap().unwrap();
+    let lock = custody.lock(id(5)).await.unwrap();
+    custody.save(entry(5, true), "text".into()).await.unwrap();
+    drop(lock);
+    assert_eq!(ids(&custody, CustodyFilter::All).await, [2, 5]);
+}
