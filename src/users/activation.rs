@@ -133,8 +133,8 @@ impl Users {
 
     /// Opens the session of a user. One that is opened again may wait for as long as a credential lives.
     pub(super) async fn open(&self, user: &Arc<UserShared>) -> Result<(), Error> {
-        let session = user.session().await?;
-        let opened = session.open_by(Instant::now() + self.0.room.lifetime()).await;
-        opened.map_err(|error| user.doubting_the_clock(error))
+        let deadline = Instant::now() + self.0.room.lifetime();
+        let opened = user.with_session(|session| async move { session.open_by(deadline).await });
+        opened.await.map_err(|error| user.doubting_the_clock(error))
     }
 }

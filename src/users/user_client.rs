@@ -13,7 +13,7 @@ use super::recent::RecentUsers;
 use super::room::Room;
 use crate::api::Api;
 use crate::custody::{Steps, UserRecord};
-use crate::error::{Error, Remedy};
+use crate::error::{Error, ErrorKind, Remedy};
 use crate::identity::{Identity, Submitting};
 use crate::onboarding::{InDoubtOnboarding, Onboarding};
 use crate::papers::{Attachments, Documents, InDoubtAnswers, Inquiries};
@@ -108,8 +108,8 @@ impl UserClient {
     /// [`Context`](crate::ErrorKind::Context) if there is nothing of the user in custody, or nothing that can be used.
     /// [`CredentialSpent`](crate::ErrorKind::CredentialSpent) if the credential has expired unused: [reset](crate::Users::reset) it.
     pub async fn open_session(&self) -> Result<(), Error> {
-        let opened = self.0.session().await?.open().await;
-        opened.map_err(|error| self.0.doubting_the_clock(error))
+        let opened = self.0.with_session(|session| async move { session.open().await });
+        opened.await.map_err(|error| self.0.doubting_the_clock(error))
     }
 
     /// Returns the user that the session acts for. Opens a session if none is open.
@@ -119,7 +119,7 @@ impl UserClient {
     /// Those of [`open_session`](Self::open_session), and [`InvalidResponse`](crate::ErrorKind::InvalidResponse) if bunq did not name the
     /// user when the session was opened.
     pub async fn user(&self) -> Result<SessionUser, Error> {
-        self.0.session().await?.user().await
+        self.0.with_session(|session| async move { session.user().await }).await
     }
 
     /// Returns what is known of the session from earlier calls, without asking bunq; `None` if nothing is.
@@ -128,7 +128,7 @@ impl UserClient {
     ///
     /// As [`open_session`](Self::open_session).
     pub async fn context(&self) -> Result<Option<ContextSummary>, Error> {
-        self.0.session().await?.context().await
+        self.0.with_session(|session| async move { session.context().await }).await
     }
 
     /// Ends the session at bunq, if there is one, including one that the custody has from an earlier run. The next call opens a new
@@ -138,7 +138,7 @@ impl UserClient {
     ///
     /// As [`Client::end_session`](crate::Client::end_session).
     pub async fn end_session(&self) -> Result<(), Error> {
-        self.0.session().await?.end().await
+        self.0.with_session(|session| async move { session.end().await }).await
     }
 }
 
@@ -239,6 +239,32 @@ impl UserShared {
         }
     }
 
+    /// Does something with the session; once more with another one, if another client has replaced its token in custody since it was
+    /// made.
+    pub(super) async fn with_session<T, F>(self: &Arc<Self>, act: impl Fn(Session) -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        let session = self.session().await?;
+        match act(session.clone()).await {
+            Err(error) if error.kind() == ErrorKind::Context && self.is_replaced(&session).await => {
+                act(self.session().await?).await
+            }
+            done => done,
+        }
+    }
+
+    /// Whether the custody has another token than that of a session. It is forgotten then.
+    async fn is_replaced(&self, used: &Session) -> bool {
+        let Ok(kept) = self.room.kept(self.id) else { return false };
+        let Ok(Some(UserRecord { token, .. })) = kept.record().await else { return false };
+        let is_of_another = |session: &Session| session.device().api_key != token;
+        let mut known = lock(&self.session);
+        let forgotten = if known.session.as_ref().is_some_and(is_of_another) { known.forget() } else { None };
+        drop((known, forgotten));
+        is_of_another(used)
+    }
+
     /// Makes the session from the record in custody.
     async fn made(self: &Arc<Self>) -> Result<Session, Error> {
         let kept = self.room.kept(self.id)?;
@@ -299,8 +325,9 @@ impl fmt::Debug for Source {
 impl ProvideCredentials for Source {
     fn credentials<'a>(&'a self, with_user: bool, trouble: &'a Trouble) -> BoxFuture<'a, Result<Credentials, Error>> {
         Box::pin(async move {
-            let credentials = self.0.session().await?.credentials(with_user, trouble).await;
-            credentials.map_err(|error| self.0.doubting_the_clock(error))
+            let credentials =
+                self.0.with_session(|session| async move { session.credentials(with_user, trouble).await });
+            credentials.await.map_err(|error| self.0.doubting_the_clock(error))
         })
     }
 

@@ -209,3 +209,27 @@ async fn a_clock_that_is_behind_is_named() {
     assert_eq!(error.kind(), ErrorKind::CredentialSpent, "{error}");
     assert!(error.to_string().contains("this machine's clock is behind"), "{error}");
 }
+
+/// Two clients share a custody, and one of them has reset the user since the other has opened its session.
+#[tokio::test]
+async fn a_client_goes_on_with_the_token_that_another_has_stored() {
+    test_timeout::start();
+    let (sandbox, custody) = (Sandbox::start().await.unwrap(), MemoryCustody::new());
+    let id = sandbox.populate(1)[0];
+    let (client, other) = (quick(&sandbox, &custody), quick(&sandbox, &custody));
+    let user = client.users().activate(id).await.unwrap();
+    let reset = async || _ = other.users().reset(id).await.unwrap();
+    reset().await;
+    user.api().list_credentials().await.unwrap();
+    reset().await;
+    assert!(user.context().await.unwrap().is_some());
+    user.api().list_credentials().await.unwrap();
+    reset().await;
+    user.end_session().await.unwrap();
+    reset().await;
+    user.open_session().await.unwrap();
+    user.api().list_credentials().await.unwrap();
+    user.end_session().await.unwrap();
+    reset().await;
+    client.users().activate(id).await.unwrap().api().list_credentials().await.unwrap();
+}
