@@ -10,16 +10,17 @@ use super::user_client::UserShared;
 use super::{UserClient, UserEvent, Users, warn};
 use crate::custody::{NewToken, UserRecord};
 use crate::error::{Error, ErrorKind};
+use crate::operation::Operation;
 use crate::types::{Credential, Provision, ProvisionId};
 
 impl Users {
     /// Activates the credential of a user: waits until bunq has made the user and shows it, stores its token, and opens its first
     /// session in its turn.
     ///
-    /// It can be called again at any time, after a crash too. A credential that bunq shows is stored in place of an older one; one that
-    /// is in use is used with the token in custody; and for a user whose session this client knows to be open, nothing is sent: what
-    /// others have done since is not asked. Dropping the future leaves what is stored, and a session that is being opened goes on: the
-    /// next call for the user waits for it.
+    /// It can be called again at any time, after a crash too. A credential that bunq shows is stored in place of an older one, if nobody
+    /// has used that, or bunq does not take it any more; one that is in use is used with the token in custody; and for a user whose
+    /// session this client knows to be open, nothing is sent: what others have done since is not asked. Dropping the future leaves what is
+    /// stored, and a session that is being opened goes on: the next call for the user waits for it.
     ///
     /// # Errors
     ///
@@ -48,7 +49,13 @@ impl Users {
         }
         let before = kept.record().await?;
         match self.0.room.provisions.wait_until_ready(id).wait().await {
-            Ok(seen) => self.take(user, &seen, before.as_ref()).await?,
+            Ok(seen) => {
+                // What was read may be older than what is kept: from before a reset, or before the first session.
+                let is_activated = kept.record().await?.is_some_and(|record| record.is_activated);
+                if !is_activated || !self.is_taken(&client).await? {
+                    self.take(user, &seen, before.as_ref()).await?;
+                }
+            }
             Err(error) => {
                 if closed(&error) {
                     warn(id, self.remove_kept(id).await);
@@ -72,6 +79,24 @@ impl Users {
         }
         self.open(user).await?;
         Ok(client.clone())
+    }
+
+    /// Whether bunq takes the token in custody of an activated user: its session, or the token for another one.
+    async fn is_taken(&self, client: &UserClient) -> Result<bool, Error> {
+        let asked = async {
+            self.open(client.shared()).await?;
+            client.api().get_installation().await.map(drop)
+        };
+        // That a session is refused does not tell that no other is opened with the token.
+        let is_refusal = |error: &Error| {
+            let is_unauthorized = error.is_from_bunq() && error.kind() == ErrorKind::Unauthorized;
+            is_unauthorized && error.operation() != Some(&Operation::GET_INSTALLATION)
+        };
+        match asked.await {
+            Ok(()) => Ok(true),
+            Err(error) if is_refusal(&error) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Tells a failure to subscribers too, unless it is the caller's own.

@@ -12,6 +12,7 @@ mod building_a_client;
 mod inquiries;
 mod kept_context;
 mod kept_users;
+mod lagging_reads;
 mod renewing_users;
 mod resets;
 mod resetting_users;
