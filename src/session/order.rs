@@ -35,6 +35,8 @@ pub(super) struct OrderState {
     pub(super) head: Option<(u64, Option<Instant>)>,
     /// Nobody has a turn before this: bunq has refused sessions for their rate.
     pub(super) paused_until: Option<Instant>,
+    /// Nobody is left who acts for users: none of their sessions has a turn any more.
+    pub(super) is_closed: bool,
 }
 
 impl Order {

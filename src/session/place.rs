@@ -59,7 +59,8 @@ impl Place {
     ///
     /// # Errors
     ///
-    /// The session cannot be in time, or another that was admitted could not then; or its credential was replaced.
+    /// The session cannot be in time, or another that was admitted could not then; or its credential was replaced, or nobody is left who
+    /// acts for users.
     pub(super) fn enter(order: &Arc<Order>, wanted: Wanted<'_>) -> Result<Self, Error> {
         let Wanted { id, ticket, deadline, is_renewal, is_withdrawn, .. } = wanted;
         let now = Instant::now();
@@ -67,6 +68,9 @@ impl Place {
         // It is set before its entry is looked for here.
         if is_withdrawn.load(Ordering::Relaxed) {
             return Err(replaced(id));
+        }
+        if state.is_closed {
+            return Err(nobody_left(id));
         }
         state.mark_late(order, now);
         let forecast = state.forecast(order, now);
@@ -84,7 +88,7 @@ impl Place {
     ///
     /// # Errors
     ///
-    /// It cannot be in time any more, or its credential was replaced.
+    /// It cannot be in time any more, or its credential was replaced, or nobody is left who acts for users.
     pub(super) async fn turn(&self) -> Result<Turn, Error> {
         loop {
             let at = match self.step()? {
@@ -100,6 +104,9 @@ impl Place {
         let order = &*self.order;
         let now = Instant::now();
         let mut state = order.state();
+        if state.is_closed {
+            return Err(nobody_left(self.id));
+        }
         if now > self.deadline {
             // The process was suspended, so that nobody has told it before.
             state.mark_late(order, now);
@@ -218,4 +225,10 @@ fn replaced(id: ProvisionId) -> Error {
         Sent::No,
         format_args!("the credential of provision {id} was replaced by another while its session waited for its turn"),
     )
+}
+
+/// The error of a session that nobody waits for.
+fn nobody_left(id: ProvisionId) -> Error {
+    let problem = format_args!("the session of provision {id} was not opened: its client was dropped");
+    Error::new(ErrorKind::ShutDown, Sent::No, problem)
 }

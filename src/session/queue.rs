@@ -128,6 +128,13 @@ impl SessionQueue {
         self.entries.iter_mut().find(|entry| entry.ticket == ticket)
     }
 
+    /// Has each look at what it does next.
+    pub(super) fn wake_all(&self) {
+        for entry in &self.entries {
+            entry.wake.notify_one();
+        }
+    }
+
     /// How many have their turn.
     pub(super) fn going(&self) -> usize {
         self.entries.iter().filter(|entry| matches!(entry.state, EntryState::Goes(_))).count()

@@ -123,6 +123,13 @@ impl Turns {
         }
     }
 
+    /// Ends the wait of all sessions of users, now and later. A request on the wire is waited for.
+    pub(crate) fn close(&self) {
+        let mut state = self.0.state();
+        state.is_closed = true;
+        state.queue.wake_all();
+    }
+
     /// How many sessions of users wait for their turn.
     #[cfg(test)]
     pub(crate) fn waiting(&self) -> usize {

@@ -72,6 +72,13 @@ struct Shared {
     recent: Arc<RecentUsers<UserShared>>,
 }
 
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // Nobody is left who acts for users. What waits for its turn would keep the custody from whoever comes next.
+        self.room.turns.close();
+    }
+}
+
 impl Users {
     /// The users of a partner, who makes calls with `api`.
     pub(crate) fn new(
@@ -111,12 +118,12 @@ impl Users {
             open.retain(|_, user| user.strong_count() > 0);
         }
         if let Some(user) = open.get(&id).and_then(Weak::upgrade) {
-            return UserClient::new(user);
+            return UserClient::new(user, self.clone());
         }
         let recent = Arc::downgrade(&self.0.recent);
         let user = Arc::new(UserShared::new(Arc::clone(&self.0.room), id, recent));
         open.insert(id, Arc::downgrade(&user));
-        UserClient::new(user)
+        UserClient::new(user, self.clone())
     }
 
     /// Activates many users, and yields each with what became of it, in the order in which they are done. It takes no more of them

@@ -8,6 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
+use super::Users;
 use super::credential::is_unused;
 use super::recent::RecentUsers;
 use super::room::Room;
@@ -33,7 +34,7 @@ use crate::types::{ProvisionId, Timestamp as BunqTimestamp};
 /// It has the settings, the connections and the rate limits of its partner's client. bunq's paths for the user begin with an id that it
 /// knows from the session: no method takes it.
 #[derive(Clone)]
-pub struct UserClient(Arc<UserShared>);
+pub struct UserClient(Arc<UserShared>, Users);
 
 pub(super) struct UserShared {
     room: Arc<Room>,
@@ -52,8 +53,8 @@ pub(super) struct UserShared {
 }
 
 impl UserClient {
-    pub(super) fn new(shared: Arc<UserShared>) -> Self {
-        Self(shared)
+    pub(super) fn new(shared: Arc<UserShared>, users: Users) -> Self {
+        Self(shared, users)
     }
 
     pub(super) fn shared(&self) -> &Arc<UserShared> {
@@ -68,7 +69,7 @@ impl UserClient {
     /// Returns the typed methods of all operations of the OpenAPI document. Those that take [the session of a
     /// partner](crate::SessionOf::Partner) are refused before anything is sent.
     pub fn api(&self) -> Api {
-        Api::new(Arc::clone(&self.0.transport), Arc::new(Source(Arc::clone(&self.0))))
+        Api::new(Arc::clone(&self.0.transport), Arc::new(Source(Arc::clone(&self.0), self.1.clone())))
     }
 
     /// Returns what brings the user to the statuses in which it can be served.
@@ -314,7 +315,7 @@ pub(super) fn not_kept(id: ProvisionId) -> Error {
 }
 
 /// The credentials of a user. The session behind it is another one when the token was replaced.
-struct Source(Arc<UserShared>);
+struct Source(Arc<UserShared>, #[expect(dead_code, reason = "while it lives, sessions of users are opened")] Users);
 
 impl fmt::Debug for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use bunq_partner::{Client, ErrorKind, MemoryCustody, Operation, ProvisionId, Remedy, Sent};
 use bunq_partner_sandbox::{Fault, Injection, Sandbox};
-use tokio::time::advance;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, advance, sleep, timeout};
 
-use crate::common::{at_once, calls};
+use crate::common::{EndingCustody, at_once, calls};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -113,4 +114,41 @@ async fn a_credential_that_bunq_has_refused_is_not_tried_again_for_a_time() {
     user.open_session().await.unwrap_err();
     client.users().reset(id).await.unwrap();
     user.api().list_credentials().await.unwrap();
+}
+
+/// The custody of a client, and what is told when nobody has it any more.
+fn watched(custody: &MemoryCustody) -> (EndingCustody<MemoryCustody>, oneshot::Receiver<()>) {
+    let (kept, is_dropped) = oneshot::channel();
+    let before_write = move || {
+        let _kept = &kept;
+        Ok(())
+    };
+    (EndingCustody::new(custody.clone(), before_write), is_dropped)
+}
+
+/// The openings that wait for their turns end with the last who acts for users, so that the next client has the custody.
+#[tokio::test(start_paused = true)]
+async fn openings_end_with_the_last_who_acts_for_users() {
+    test_timeout::start();
+    let (sandbox, custody, first) = start().await;
+    let second = sandbox.populate(1)[0];
+    for (id, is_user_kept) in [(first, true), (second, false)] {
+        let (watched, is_dropped) = watched(&custody);
+        let limited = sandbox.client().retry(at_once()).rate_limit(&Operation::CREATE_SESSION, 1, 10 * MINUTE);
+        let client = limited.custody(watched).build().unwrap();
+        client.open_session().await.unwrap();
+        let began = Instant::now();
+        // Nobody waits for it any more, and it goes on.
+        timeout(MINUTE, client.users().activate(id)).await.unwrap_err();
+        let user = is_user_kept.then(|| client.users().of(id).api());
+        drop(client);
+        if let Some(user) = user {
+            sleep(10 * MINUTE).await;
+            user.list_credentials().await.unwrap();
+        }
+        is_dropped.await.unwrap_err();
+        assert_eq!(began.elapsed() >= 10 * MINUTE, is_user_kept);
+    }
+    let next = client(&sandbox, &custody).await;
+    next.users().activate(second).await.unwrap().api().list_credentials().await.unwrap();
 }
