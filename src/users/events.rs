@@ -4,18 +4,20 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use futures_util::stream::{Stream, TryStreamExt as _, unfold};
 use jiff::Timestamp;
 use tokio::sync::{broadcast, watch};
 use tokio::task::AbortHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 use tracing::Span;
 
 use crate::custody::{CustodyEntry, CustodyFilter, Records};
 use crate::error::Error;
+use crate::provisions::Provisions;
 use crate::sync::lock;
 use crate::transport::{metrics, runtime};
-use crate::types::{ProvisionId, Timestamp as BunqTimestamp};
+use crate::types::{CredentialStatus, ProvisionId, Timestamp as BunqTimestamp};
 
 /// How many events a subscriber may be behind.
 const MAX_BEHIND: usize = 1024;
@@ -33,7 +35,7 @@ pub enum UserEvent {
     Activated(ProvisionId),
     /// Nobody has activated the credential, and it expires soon: less than a quarter of its life is left.
     Expiring(ProvisionId),
-    /// The credential has expired unused, by this machine's clock: [reset](crate::Users::reset) it.
+    /// The credential has expired unused, by this machine's clock, and bunq does not show it as used: [reset](crate::Users::reset) it.
     Expired(ProvisionId),
     /// Nobody has activated the credential, and its record in custody cannot be used: the error says why, and what to do.
     Unusable(ProvisionId, Error),
@@ -66,14 +68,15 @@ pub(super) struct Events {
     task: Mutex<Option<AbortHandle>>,
     /// What the task looks at; `None` if the client has no custody.
     records: Option<Records>,
+    provisions: Provisions,
     /// How long a credential lives that is not used.
     lifetime: Duration,
 }
 
 impl Events {
-    pub(super) fn new(records: Option<Records>, lifetime: Duration) -> Self {
+    pub(super) fn new(records: Option<Records>, provisions: Provisions, lifetime: Duration) -> Self {
         let (told, changed, task) = (broadcast::Sender::new(MAX_BEHIND), watch::Sender::new(()), Mutex::default());
-        Self { told, changed, task, records, lifetime }
+        Self { told, changed, task, records, provisions, lifetime }
     }
 
     pub(super) fn subscribe(&self) -> impl Stream<Item = UserEvent> + Send + use<> {
@@ -93,6 +96,19 @@ impl Events {
         }
         // There may be no subscriber.
         let _ = self.told.send(event);
+    }
+
+    /// Whether a credential that has expired by this machine's clock was never used: a session may have been opened with it that could not be
+    /// kept. `None` if that is not found out now.
+    async fn is_unused(&self, id: ProvisionId) -> Option<bool> {
+        match self.provisions.feed().nudge(id).await {
+            Ok(seen) => {
+                let status = seen.credential.and_then(|credential| credential.status);
+                Some(status != Some(CredentialStatus::Active))
+            }
+            Err(error) if error.is_retryable() => None,
+            Err(_) => Some(true),
+        }
     }
 
     /// Looks at the credentials that nobody has activated from now on, unless a task does it already.
@@ -126,7 +142,7 @@ async fn watch_unactivated(events: Weak<Events>, mut changed: watch::Receiver<()
         let Some(events) = events.upgrade() else { return };
         let Some(records) = &events.records else { return };
         let (now, soon) = (Timestamp::now(), events.lifetime / 4);
-        let mut pause = LONGEST_PAUSE;
+        let (mut pause, looked_at, mut over) = (LONGEST_PAUSE, Instant::now(), Vec::new());
         let entries: Result<Vec<_>, Error> = records.entries(CustodyFilter::Unactivated).try_collect().await;
         match entries {
             Ok(entries) => {
@@ -141,10 +157,8 @@ async fn watch_unactivated(events: Weak<Events>, mut changed: watch::Receiver<()
                     unusable.remove(&entry.provision_id);
                     let (id, Some(expiry)) = (entry.provision_id, entry.expiry) else { continue };
                     let left = Duration::try_from(expiry.as_jiff().duration_since(now)).unwrap_or_default();
-                    if left.is_zero() && expired.insert(id) {
-                        tracing::warn!(provision = %id, "the credential of a user has expired unused: reset it");
-                        metrics::credential_expired();
-                        events.tell(UserEvent::Expired(id));
+                    if left.is_zero() && !expired.contains(&id) {
+                        over.push(id);
                     } else if !left.is_zero() && left <= soon && expiring.insert(id) {
                         let seconds_left = left.as_secs();
                         tracing::warn!(provision = %id, seconds_left, "nobody has activated the credential of a user, and it expires soon");
@@ -161,8 +175,18 @@ async fn watch_unactivated(events: Weak<Events>, mut changed: watch::Receiver<()
             }
             Err(error) => tracing::warn!(%error, "credentials that nobody has activated are not looked at"),
         }
+        for (id, is_unused) in join_all(over.into_iter().map(async |id| (id, events.is_unused(id).await))).await {
+            if is_unused.is_some() {
+                expired.insert(id);
+            }
+            if is_unused == Some(true) {
+                tracing::warn!(provision = %id, "the credential of a user has expired unused: reset it");
+                metrics::credential_expired();
+                events.tell(UserEvent::Expired(id));
+            }
+        }
         drop(events);
-        if timeout(pause, changed.changed()).await.is_ok_and(|changed| changed.is_err()) {
+        if timeout_at(looked_at + pause, changed.changed()).await.is_ok_and(|changed| changed.is_err()) {
             return;
         }
     }

@@ -191,7 +191,8 @@ impl Users {
     /// Yields what becomes of users from now on.
     ///
     /// Credentials that nobody has activated are looked at from the first call of a method that needs the custody, or of this one within a
-    /// runtime; those that expire soon are a warning of `tracing` too. Nothing is read of users that are activated.
+    /// runtime; those that expire soon are a warning of `tracing` too. Nothing is read of users that are activated. Before it is told that a
+    /// credential has expired, its provision is read at bunq, within the share of [nudges](crate::Feed::nudge): it may have been used.
     pub fn events(&self) -> impl Stream<Item = UserEvent> + Send + use<> {
         self.0.room.events.watch();
         self.0.room.events.subscribe()

@@ -49,7 +49,7 @@ impl Room {
         device: UserDevice,
         records: Option<Records>,
     ) -> Self {
-        let events = Arc::new(Events::new(records.clone(), lifetime(environment)));
+        let events = Arc::new(Events::new(records.clone(), provisions.clone(), lifetime(environment)));
         Self { environment, api, provisions, turns, device, records, events }
     }
 

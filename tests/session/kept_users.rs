@@ -8,7 +8,7 @@ use bunq_partner::{Client, Environment, MemoryCustody, Operation, ProvisionId, U
 use bunq_partner_sandbox::{Fault, Injection, Sandbox};
 use futures_util::stream::{Stream, StreamExt as _, iter};
 
-use crate::common::{at_once, calls, ready};
+use crate::common::{at_once, calls, ready, use_elsewhere};
 
 /// A bank at which no session of a user can be opened, and which says of all credentials that they expire at the time that is set.
 async fn bank() -> (Sandbox, Client, MemoryCustody, Arc<Mutex<Timestamp>>) {
@@ -75,24 +75,45 @@ async fn a_credential_expires_soon_when_a_quarter_of_its_life_is_left() {
 async fn a_credential_that_has_expired_unused_is_told_once() {
     test_timeout::start();
     let (sandbox, client, custody, expiry) = bank().await;
-    let [id, other] = sandbox.populate(2).try_into().unwrap();
+    let [id, other, last] = sandbox.populate(3).try_into().unwrap();
     let mut events = Box::pin(client.users().events());
     *expiry.lock().unwrap() = Timestamp::now() + SignedDuration::from_secs(1);
     store(&client, id).await;
     let is_expired = |event: &UserEvent| matches!(event, UserEvent::Expired(told) if *told == id);
     assert_eq!(told_of(&mut events, id, is_expired).await, 1);
 
-    // All are looked at again when another is stored, and by another process.
+    // All are looked at again when another is stored, and by another process. They are told in the order of their ids.
     *expiry.lock().unwrap() = Timestamp::now() + SignedDuration::from_mins(10);
     store(&client, other).await;
     let is_looked_at = |event: &UserEvent| matches!(event, UserEvent::Expiring(told) if *told == other);
     assert_eq!(told_of(&mut events, id, is_looked_at).await, 0);
     let unactivated = client.users().unactivated().await.unwrap();
     assert_eq!(unactivated.count, 2);
+    *expiry.lock().unwrap() = Timestamp::now();
+    store(&client, last).await;
+    let is_last = |event: &UserEvent| matches!(event, UserEvent::Expired(told) if *told == last);
+    assert_eq!(told_of(&mut events, id, is_last).await, 0);
     assert!(unactivated.next_expiry.is_some_and(|next| next.as_jiff() > Timestamp::now()), "{unactivated:?}");
     let another = sandbox.client().custody(custody).build().unwrap();
     let mut events = Box::pin(another.users().events());
-    assert_eq!(told_of(&mut events, id, is_looked_at).await, 1);
+    assert_eq!(told_of(&mut events, id, is_last).await, 1);
+}
+
+/// A session was opened with a credential, and that could not be kept.
+#[tokio::test]
+async fn what_bunq_shows_as_used_has_not_expired_unused() {
+    test_timeout::start();
+    let (sandbox, client, custody, _) = bank().await;
+    let [used, unused] = sandbox.populate(2).try_into().unwrap();
+    for id in [used, unused] {
+        store(&client, id).await;
+    }
+    sandbox.clear_injections();
+    use_elsewhere(&sandbox, used).await;
+    let next = sandbox.client().custody(custody).build().unwrap();
+    let mut events = Box::pin(next.users().events());
+    let is_unused = |event: &UserEvent| matches!(event, UserEvent::Expired(told) if *told == unused);
+    assert_eq!(told_of(&mut events, used, is_unused).await, 0);
 }
 
 #[tokio::test]
