@@ -59,6 +59,18 @@ impl Steps {
         kept.update(move |record| record.steps.done(key, Timestamp::now().into(), id)).await
     }
 
+    /// Keeps what came of a step that was begun, and that bunq shows. bunq's answer counts, also if that cannot be kept: the step stays in
+    /// doubt, so that whoever begins it again looks first.
+    pub(crate) async fn settled(&self, operation: &Operation, request: &impl Serialize, made: Option<u64>) {
+        let kept = match made {
+            Some(id) => self.done(operation, request, id).await,
+            None => self.not_sent(operation, request).await,
+        };
+        if let Err(error) = kept {
+            tracing::warn!(operation = operation.id, %error, "a request that bunq has answered is kept as begun");
+        }
+    }
+
     /// Keeps what a request that may run twice has made, unless something else that it has made is kept. Returns what is kept.
     pub(crate) async fn first(&self, operation: &Operation, request: &impl Serialize, id: u64) -> Result<u64, Error> {
         let Some(kept) = &self.0 else { return Ok(id) };

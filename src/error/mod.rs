@@ -387,6 +387,12 @@ impl Error {
         self
     }
 
+    /// The same error, of what was to be done after bunq has carried out a request of this operation.
+    pub(crate) fn after_carrying_out(mut self, operation: &'static Operation) -> Self {
+        self.0.sent = Sent::Responded;
+        self.with_metadata(CallMetadata::new(operation, 1)).with_advice("bunq has carried the request out")
+    }
+
     /// The same error with the content of the response. `is_from_bunq` says whether the refusal is proven to be bunq's
     /// own.
     pub(crate) fn with_refusal(

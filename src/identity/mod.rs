@@ -118,7 +118,8 @@ impl Identity {
     ///
     /// [`Unattainable`](ErrorKind::Unattainable) if one may have been started, and nobody knows its id: after a crash, after a response
     /// that was lost, or while another call starts it. Such an error [is doubtful](Error::is_doubtful), and nothing was sent. If the session was
-    /// started and could not be read or kept, the error has its id: `error.last_seen::<IdentityVerificationSessionId>()`.
+    /// started and could not be read or kept, the error has its id: `error.last_seen::<IdentityVerificationSessionId>()`. One that could not be
+    /// kept is doubtful too.
     /// [`NotFound`](ErrorKind::NotFound) if bunq does not know the session any more that was started before.
     pub async fn start(&self) -> Result<StartedIdentity, Error> {
         let request = verification();

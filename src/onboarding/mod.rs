@@ -173,7 +173,7 @@ impl Onboarding {
             in_flight.over_within(budget).await?;
             let found = self.listed(budget).await.map_err(Error::before_sending)?;
             if let Some(UserOnboarding { id, .. }) = found {
-                self.steps.done(operation, &new, id.get()).await?;
+                self.steps.settled(operation, &new, Some(id.get())).await;
                 return Ok(OnboardingStart { id, acceptance: Acceptance::Found });
             }
             *in_flight = InFlight::NONE;
@@ -190,7 +190,7 @@ impl Onboarding {
         requests.are_known();
         match outcome {
             Ok(Reconciled { done: id, acceptance, .. }) => {
-                self.steps.done(operation, &new, id.get()).await?;
+                self.steps.settled(operation, &new, Some(id.get())).await;
                 Ok(OnboardingStart { id, acceptance })
             }
             Err(error) if error.is_doubtful() => Err(error),

@@ -66,8 +66,8 @@ impl Documents {
     /// # Errors
     ///
     /// [`Unattainable`](crate::ErrorKind::Unattainable) if the same request was begun before, and nobody knows what came of it: such an error [is
-    /// doubtful](Error::is_doubtful), and nothing was sent. If the document is linked and its id could not be kept, the error has
-    /// it: `error.last_seen::<DocumentIdentificationId>()`.
+    /// doubtful](Error::is_doubtful), and nothing was sent. If the document is linked and its id could not be kept, the error is
+    /// doubtful too, and has it: `error.last_seen::<DocumentIdentificationId>()`.
     pub async fn link(&self, document: &CreateDocumentIdentificationRequest) -> Result<LinkedDocument, Error> {
         let (id, acceptance) = self.once(document).send(|api| create(api, document)).await?;
         Ok(LinkedDocument { id, acceptance })

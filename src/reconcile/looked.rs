@@ -63,7 +63,7 @@ impl<B: Serialize + Sync> Looked<'_, B> {
         match found.await.map_err(Error::before_sending) {
             Ok(None) => {}
             Ok(Some(done)) => {
-                steps.done(operation, request, id).await?;
+                steps.settled(operation, request, Some(id)).await;
                 let acceptance =
                     if let Step::InDoubt { .. } = before { Acceptance::Found } else { Acceptance::Already };
                 return Ok(Reconciled { done, acceptance, earlier: in_flight });
@@ -76,10 +76,7 @@ impl<B: Serialize + Sync> Looked<'_, B> {
         let check = || look(api.until(api.check_by(budget)));
         match reconcile.until_known(|reuse| send(within.over(reuse)), check).await {
             Ok(reconciled) => {
-                match is_carried_out(&reconciled.done) {
-                    true => steps.done(operation, request, id).await?,
-                    false => steps.not_sent(operation, request).await?,
-                }
+                steps.settled(operation, request, is_carried_out(&reconciled.done).then_some(id)).await;
                 Ok(reconciled)
             }
             Err(error) if error.is_doubtful() => Err(error),

@@ -1,5 +1,6 @@
 //! Requests that bunq cannot be asked about: what is about to be sent is kept before it is sent.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -85,7 +86,7 @@ impl<B: Serialize + Sync> Once<'_, B> {
         match reconcile.until_known(|reuse| send(within.over(reuse)), async || Ok(None)).await {
             Ok(Reconciled { done, acceptance, .. }) => {
                 let kept = steps.done(operation, request, done.into()).await;
-                kept.map_err(|error| error.with_last_seen(std::sync::Arc::new(done)))?;
+                kept.map_err(|error| error.after_carrying_out(operation).with_last_seen(Arc::new(done)))?;
                 Ok((done, acceptance))
             }
             Err(error) if error.is_doubtful() => Err(advised(error, advice)),

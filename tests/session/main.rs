@@ -9,6 +9,7 @@ mod acting_for_users;
 mod another_key;
 mod bad_custody;
 mod building_a_client;
+mod full_custody;
 mod inquiries;
 mod kept_context;
 mod kept_users;

@@ -161,7 +161,7 @@ impl Inquiries {
         }
         match self.reply(&reply, step, budget, &mut in_flight).await {
             Ok(Taken { before, acceptance, response_id }) => {
-                self.steps.done(ANSWER, &reply.key(), entry.get()).await?;
+                self.steps.settled(ANSWER, &reply.key(), Some(entry.get())).await;
                 let waiter = self.waiter(inquiry, Some(Arc::new(before)), acceptance);
                 Ok(waiter.accepted_in(response_id))
             }
