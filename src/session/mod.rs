@@ -113,6 +113,8 @@ type Slot = fn(&mut SessionState) -> &mut Option<Opening>;
 #[derive(Debug, Default)]
 struct SessionState {
     context: Option<Context>,
+    /// The store does not have it: saving it has failed.
+    is_unsaved: bool,
     /// The installation that bunq has refused. The store may still have it.
     forgotten: Option<Arc<Installation>>,
     opening: Option<Opening>,
@@ -133,9 +135,13 @@ struct SessionState {
 impl SessionState {
     /// The open session, unless it is due to be opened again or its token was given up.
     fn opened(&self) -> Option<Opened> {
-        let renew_at = self.context.as_ref()?.session.as_ref()?.renew_at;
-        let is_due = renew_at.is_some_and(|renew_at| Timestamp::now() >= renew_at);
-        if is_due { None } else { self.not_given_up() }
+        let is_usable = self.is_usable(self.context.as_ref()?.session.as_ref()?);
+        if is_usable { self.not_given_up() } else { None }
+    }
+
+    fn is_usable(&self, session: &OpenSession) -> bool {
+        let is_due = session.renew_at.is_some_and(|renew_at| Timestamp::now() >= renew_at);
+        !is_due && self.given_up.as_ref() != Some(&session.token)
     }
 
     /// The last session, unless its token was given up. By the system clock it may be over.
@@ -258,7 +264,7 @@ impl Session {
     async fn opened(&self, trouble: &Trouble, deadline: Option<Instant>) -> Result<Opened, Error> {
         let join = |own| {
             let mut state = self.0.state();
-            if let Some(opened) = state.opened() {
+            if let Some(opened) = state.opened().filter(|_| !state.is_unsaved) {
                 return ControlFlow::Break(opened);
             }
             let work = async move |shared: Arc<Shared>, trouble| shared.open(&trouble, deadline).await;
@@ -414,6 +420,7 @@ impl Shared {
                 self.owner.activated();
             }
             state.context = Some(stored);
+            state.is_unsaved = false;
         }
         Ok(state.opened())
     }
@@ -421,6 +428,8 @@ impl Shared {
     async fn keep(&self, context: &Context, trouble: &Trouble) -> Result<(), Error> {
         self.owner.is_due(context.session.as_ref());
         self.state().context = Some(context.clone());
-        self.keeper.save(context, trouble).await
+        let saved = self.keeper.save(context, trouble).await;
+        self.state().is_unsaved = saved.is_err();
+        saved
     }
 }

@@ -54,6 +54,9 @@ struct Made {
 impl Shared {
     /// Takes over a stored session that is still valid, or opens one.
     pub(super) async fn open(&self, trouble: &Trouble, deadline: Option<Instant>) -> Result<Opened, Error> {
+        if let Some(opened) = self.save_again(trouble).await {
+            return Ok(opened);
+        }
         // Taking over a valid session needs no lock.
         let is_unknown = self.state().context.is_none();
         if is_unknown && let Some(opened) = self.reload(trouble).await? {
@@ -131,6 +134,29 @@ impl Shared {
             return self.advance(None, trouble, deadline).await;
         }
         Err(error)
+    }
+
+    /// Saves an open session that could not be saved, unless others have stored one meanwhile. It is used in any case.
+    async fn save_again(&self, trouble: &Trouble) -> Option<Opened> {
+        let (context, opened) = {
+            let state = self.state();
+            let unsaved = state.context.clone().filter(|_| state.is_unsaved);
+            unsaved.zip(state.opened())?
+        };
+        let saved = async {
+            let _lock = self.keeper.lock(trouble).await?;
+            match self.load(trouble).await?.and_then(|stored| stored.session) {
+                Some(session) if self.state().is_usable(&session) => {
+                    self.state().is_unsaved = false;
+                    Ok(())
+                }
+                _ => self.keep(&context, trouble).await,
+            }
+        };
+        if let Err(error) = saved.await {
+            tracing::debug!(%error, "the open session is still not kept");
+        }
+        Some(opened)
     }
 
     /// Makes a new installation in place of the one in use, unless others have made one meanwhile.

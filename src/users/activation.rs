@@ -41,6 +41,8 @@ impl Users {
         let kept = self.0.room.kept(id)?;
         let _working = user.work.lock().await;
         if user.known_session().is_some_and(|session| session.is_open()) {
+            // It is saved now if it could not be before.
+            self.open(user).await?;
             return Ok(client.clone());
         }
         // What cannot be used is known before anything is sent.

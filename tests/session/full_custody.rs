@@ -25,6 +25,39 @@ async fn user(operation: &'static Operation) -> (Sandbox, UserClient, Arc<Atomic
     (sandbox, client.users().activate(id).await.unwrap(), is_full)
 }
 
+/// A session that could not be kept is used, and is kept as soon as that is possible.
+#[tokio::test]
+async fn the_session_of_a_user_is_kept_later() {
+    test_timeout::start();
+    for by_activating in [true, false] {
+        let sandbox = Sandbox::start().await.unwrap();
+        let (id, is_full) = (sandbox.populate(1)[0], Arc::new(AtomicBool::new(false)));
+        let (fills, fails) = (Arc::clone(&is_full), Arc::clone(&is_full));
+        let keeps = move || if fails.load(Ordering::Relaxed) { Err(Error::context("it is full")) } else { Ok(()) };
+        let custody = MemoryCustody::new();
+        let client = sandbox.client().custody(EndingCustody::new(custody.clone(), keeps)).build().unwrap();
+        client.open_session().await.unwrap();
+        let open = &Operation::CREATE_SESSION;
+        sandbox.before_signing(move |call, _| _ = fills.fetch_or(call.operation == Some(open), Ordering::Relaxed));
+        assert_eq!(client.users().activate(id).await.unwrap_err().kind(), ErrorKind::Context);
+        let is_activated = async || client.users().get(id).await.unwrap().unwrap().is_activated;
+        let user = client.users().of(id);
+        user.api().list_credentials().await.unwrap();
+        assert!(!is_activated().await);
+
+        is_full.store(false, Ordering::Relaxed);
+        sandbox.take_call_log();
+        match by_activating {
+            true => _ = client.users().activate(id).await.unwrap(),
+            false => _ = user.api().list_credentials().await.unwrap(),
+        }
+        assert!(is_activated().await);
+        let next = sandbox.client().custody(custody).build().unwrap();
+        next.users().of(id).api().list_credentials().await.unwrap();
+        assert_eq!(sandbox.call_log().iter().filter(|call| call.operation == Some(open)).count(), 0);
+    }
+}
+
 /// Does it with a custody that becomes full, and again with one that is not full any more. bunq carries it out once.
 async fn twice(operation: &'static Operation, act: impl AsyncFn(&Sandbox, &UserClient) -> Acceptance) {
     let (sandbox, user, is_full) = user(operation).await;
