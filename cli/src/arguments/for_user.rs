@@ -128,7 +128,11 @@ pub(crate) struct InquiryListOptions {
 }
 
 #[derive(Args)]
-#[command(group = ArgGroup::new("answer").args(["text", "attach"]).required(true).multiple(true))]
+#[command(
+    group = ArgGroup::new("answer").args(["text", "attach"]).required(true).multiple(true),
+    // With the group, the line is longer than a screen is wide.
+    override_usage = "bunq-partner inquiries answer [OPTIONS] <ID> <INQUIRY> <ENTRY>"
+)]
 pub(crate) struct AnswerOptions {
     /// Id of the user's provision
     #[arg(value_name = "ID", value_hint = ValueHint::Other, value_parser = provision_id)]

@@ -64,7 +64,7 @@ impl Onboard<'_> {
         let linked = linked.map_err(|error| match is_refusal(&error) {
             true => {
                 let hint =
-                    format!("`bunq-partner attachment put {}` uploads a file, and prints its id", self.options.id);
+                    format!("`bunq-partner attachment put {} FILE` uploads a file, and prints its id", self.options.id);
                 Failure::from(error).of("identity_document").with_hint(hint)
             }
             false => doubted(error, hint),

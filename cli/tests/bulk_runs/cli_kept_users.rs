@@ -173,8 +173,10 @@ async fn a_token_that_was_reset_is_replaced_and_activated() {
     sandbox.take_call_log();
     let (_, stderr, code) = ran(taking(&folder, &sandbox, &from, &kept).arg("--resume"));
     assert!(stderr.contains("1 users are not activated") && code == 16, "{code}: {stderr}");
-    let problem =
-        format!("credential of provision {} is in use, and what is in custody is the token of one before it", ids[1]);
+    let problem = format!(
+        "credential of provision {} was replaced, and what is in custody is the token of one before it",
+        ids[1]
+    );
     assert!(stderr.contains(&problem), "{stderr}");
     // Nothing that is over was sent, and the third has the session that it had.
     let sent: Vec<_> = [calls(&sandbox, "POST", "/session-server"), calls(&sandbox, "POST", "/device-server")].concat();

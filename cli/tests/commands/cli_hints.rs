@@ -50,7 +50,8 @@ fn filled(named: &str, id: &str, folder: &Folder) -> Vec<String> {
     for word in named.split_whitespace() {
         let before = words.last().cloned().unwrap_or_default();
         let is_filled_in = word.starts_with('{') || word.chars().all(|c| c.is_ascii_uppercase());
-        words.push(if is_filled_in { value(&before) } else { word }.to_owned());
+        let value = if word == "FILE" { ids.as_str() } else { value(&before) };
+        words.push(if is_filled_in { value } else { word }.to_owned());
     }
     words
 }

@@ -360,7 +360,7 @@ async fn a_request_in_doubt_is_unfinished_as_in_a_report() {
     let bank = Bank::start().await;
     // The reset gets no response, and nobody can look what became of it.
     bank.sandbox.inject(Injection::new(Fault::Drop).on(&Operation::UPDATE_PROVISION).always());
-    bank.sandbox.inject(Injection::new(Fault::Status(500)).on(&Operation::GET_PROVISION).after(2).always());
+    bank.sandbox.inject(Injection::new(Fault::Status(500)).on(&Operation::GET_PROVISION).after(3).always());
     let (text, said, code) = bank.run(&format!("users reset {} --custody users", bank.ids[0]), "jsonl").await;
     assert_eq!(code, 20, "{said}");
     let outcome: Value = serde_json::from_str(&text).unwrap();
