@@ -185,7 +185,7 @@ async fn an_outcome_that_is_not_known() {
     use_elsewhere(&sandbox, id.parse().unwrap()).await;
     // The reset gets no response, and nobody can look what became of it.
     sandbox.inject(Injection::new(Fault::Drop).on(&Operation::UPDATE_PROVISION));
-    sandbox.inject(Injection::new(Fault::Status(500)).on(&Operation::GET_PROVISION).after(3).always());
+    sandbox.inject(Injection::new(Fault::Status(500)).on(&Operation::GET_PROVISION).after(4).always());
     let users = Folder::new();
     let users = users.own_folder("users").display().to_string();
     let (code, error) = ends(&sandbox, &["users", "reset", &id, "--custody", &users]).await;

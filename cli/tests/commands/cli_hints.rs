@@ -36,6 +36,7 @@ fn filled(named: &str, id: &str, folder: &Folder) -> Vec<String> {
     let operation = Operation::GET_PROVISION.id;
     let ids = folder.path("ids.csv").display().to_string();
     let profile = folder.path("profile.json").display().to_string();
+    let file = folder.path("file.pdf").display().to_string();
     let value = |before: &str| match before {
         "find" => "00000000-0000-4000-8000-0000000000aa",
         "api" => operation,
@@ -50,7 +51,7 @@ fn filled(named: &str, id: &str, folder: &Folder) -> Vec<String> {
     for word in named.split_whitespace() {
         let before = words.last().cloned().unwrap_or_default();
         let is_filled_in = word.starts_with('{') || word.chars().all(|c| c.is_ascii_uppercase());
-        let value = if word == "FILE" { ids.as_str() } else { value(&before) };
+        let value = if word == "FILE" { file.as_str() } else { value(&before) };
         words.push(if is_filled_in { value } else { word }.to_owned());
     }
     words
@@ -66,6 +67,7 @@ async fn each_command_that_a_message_names_runs() {
         let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
         let id = sandbox.populate(1)[0].to_string();
         folder.file("ids.csv", &format!("id\n{id}\n"));
+        folder.file("file.pdf", "%PDF-1.7");
         let mut words = filled(named, &id, &folder);
         // A server does not end, a run is not there, and an operation has parameters.
         if ["sandbox", "report", "api"].contains(&words[0].as_str()) || named.ends_with("--resume") {

@@ -243,7 +243,7 @@ async fn what_bunq_does_not_know_has_a_hint() {
     let user = User::new(slow()).await;
     user.folder.file("answers.json", &answers("7"));
     let (_, err, code) = user.onboard("--from answers.json");
-    let hint = format!("`bunq-partner attachment put {}` uploads a file, and prints its id", user.id);
+    let hint = format!("`bunq-partner attachment put {} FILE` uploads a file, and prints its id", user.id);
     assert!(code == 12 && err.contains("identity_document: ") && err.contains(&hint), "{code} {err}");
     let (_, err, code) = user.onboard("--submit-identity 7");
     assert!(code == 9 && err.contains("shows the id of the session that there is"), "{code} {err}");
