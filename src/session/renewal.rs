@@ -25,7 +25,8 @@ impl Shared {
             let is_first_403 = is_403 && !std::mem::replace(&mut state.has_renewed_after_403, true);
             (is_first_403, is_again && state.own == refused.token)
         };
-        if is_403 && !is_first_403 {
+        // A user's session that is given up waits for its turn among all others.
+        if is_403 && (!is_first_403 || self.partner.is_some()) {
             let is_accepted = if refusal.operation() == Some(&Operation::GET_INSTALLATION) {
                 // The refused call is the one that would be made to ask bunq.
                 (!is_just_opened).then_some(false)

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bunq_partner::{Client, ErrorKind, MemoryCustody, Operation, ProvisionId, Remedy, Sent};
-use bunq_partner_sandbox::{Fault, Injection, Sandbox};
+use bunq_partner_sandbox::{DeadToken, Fault, Injection, Sandbox};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, advance, sleep, timeout};
 
@@ -114,6 +114,28 @@ async fn a_credential_that_bunq_has_refused_is_not_tried_again_for_a_time() {
     user.open_session().await.unwrap_err();
     client.users().reset(id).await.unwrap();
     user.api().list_credentials().await.unwrap();
+}
+
+/// Another session would have to wait for its turn.
+#[tokio::test]
+async fn a_call_that_a_user_may_not_make_costs_no_session() {
+    test_timeout::start();
+    let sandbox = Sandbox::builder().dead_token(DeadToken::InsufficientAuthorisation).start().await.unwrap();
+    let id = sandbox.populate(1)[0];
+    let client = client(&sandbox, &MemoryCustody::new()).await;
+    let user = client.users().activate(id).await.unwrap();
+    sandbox.inject(Injection::new(Fault::Forbidden).on(&Operation::LIST_CREDENTIALS).times(2));
+    let before = sessions(&sandbox);
+    for _ in 0..2 {
+        let error = user.api().list_credentials().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Forbidden, "{error}");
+        assert!(error.to_string().contains("bunq accepts the session in another call"), "{error}");
+    }
+    assert_eq!(sessions(&sandbox), before);
+    // One that is over is replaced.
+    assert_eq!(sandbox.end_sessions_of(id), 1);
+    user.api().list_credentials().await.unwrap();
+    assert_eq!(sessions(&sandbox), before + 1);
 }
 
 /// The custody of a client, and what is told when nobody has it any more.
