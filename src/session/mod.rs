@@ -127,7 +127,8 @@ struct SessionState {
     refused_at: Option<Instant>,
     reinstalled_at: Option<Instant>,
     /// A 403 has led to a new session. A 403 with the same text may also mean that bunq does not allow the call, so
-    /// before a later 403 leads to another session, the client asks bunq whether it still accepts the token.
+    /// before a later 403 leads to another session, the client asks bunq whether it still accepts the token. For a
+    /// user it asks before the first too.
     has_renewed_after_403: bool,
     refusal: Option<Refusal>,
 }
@@ -193,7 +194,12 @@ impl Session {
 
     /// Opens the session of a user, unless one is open, and waits for its turn until a time.
     pub(crate) async fn open_by(&self, deadline: Instant) -> Result<(), Error> {
-        self.opened(&Trouble::default(), Some(deadline)).await.map(drop)
+        let opened = async || self.opened(&Trouble::default(), Some(deadline)).await.map(drop);
+        match opened().await {
+            // It may have joined an opening that had less time.
+            Err(error) if self.is_renewal() && has_no_turn(&error) => opened().await,
+            outcome => outcome,
+        }
     }
 
     /// Tells that the credential of a user was replaced by another: no session is opened with it any more, also by what is being done
