@@ -99,7 +99,9 @@ impl Turns {
                     }
                 }
                 ErrorKind::ShutDown => return Err(error),
-                _ if turn == Turn::Look || error.is_retryable() => Outcome::Fails,
+                _ if error.is_retryable() => Outcome::Fails,
+                // It is no outage that the partner's own call fails for a reason of its own.
+                _ if turn == Turn::Look => Outcome::Works,
                 // bunq has answered.
                 _ => {
                     place.done(turn, Outcome::Works);

@@ -223,6 +223,31 @@ async fn a_bad_credential_holds_up_nobody() {
     assert_eq!(bank.turns.waiting(), 0);
 }
 
+/// The partner's key was revoked, or its store is damaged: that says nothing of bunq, and failures count as if it had answered.
+#[tokio::test(start_paused = true)]
+async fn a_call_that_the_partner_cannot_make_shows_no_outage() {
+    test_timeout::start();
+    for kind in [ErrorKind::Unauthorized, ErrorKind::Context] {
+        let bank = Bank::new(Duration::ZERO, None);
+        let open = |id: u64| {
+            let bank = &bank;
+            let attempt = move || async move {
+                if id <= 4 {
+                    sleep(INTERVAL).await;
+                    return Err(Error::new(ErrorKind::Server, Sent::Responded, "broken"));
+                }
+                bank.exchange(id).await
+            };
+            let look = move || async move { Err(Error::new(kind, Sent::No, "the partner's own trouble")) };
+            let wanted = bank.wanted(id, LIFE, bank.turns.ticket());
+            async move { bank.turns.open(wanted, nothing, attempt, look, |_| ()).await }
+        };
+        let users = join_all((1..=20).map(open)).await;
+        assert!(users[..4].iter().all(|user| user.as_ref().is_err_and(|error| error.kind() == ErrorKind::Server)));
+        assert_eq!(bank.opened(), (5..=20).collect::<Vec<u64>>());
+    }
+}
+
 /// Whoever gives up, or is not polled, holds up nobody.
 #[tokio::test(start_paused = true)]
 async fn a_future_that_is_dropped_or_not_polled_holds_up_nobody() {
