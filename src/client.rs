@@ -187,7 +187,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`InvalidResponse`](crate::ErrorKind::InvalidResponse) if bunq did not name the user when the session was opened.
+    /// [`InvalidResponse`](crate::ErrorKind::InvalidResponse) if bunq did not name the user when the session was opened, nor when it was
+    /// opened again for that.
     pub async fn user(&self) -> Result<SessionUser, Error> {
         self.session.user().await
     }

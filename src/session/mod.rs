@@ -131,6 +131,8 @@ struct SessionState {
     /// user it asks before the first too.
     has_renewed_after_403: bool,
     refusal: Option<Refusal>,
+    /// A session whose user is not known was given up. If bunq does not name the user of the next one either, that stays open.
+    has_given_up_unnamed: bool,
 }
 
 impl SessionState {
@@ -150,6 +152,15 @@ impl SessionState {
         let context = self.context.as_ref()?;
         let session = context.session.as_ref()?;
         (self.given_up.as_ref() != Some(&session.token)).then(|| context.opened(session))
+    }
+
+    /// Gives up the session of these credentials, whose user is not known, unless the one before was given up for that. Returns whether
+    /// it is given up.
+    fn gives_up_unnamed(&mut self, credentials: &Credentials) -> bool {
+        if !std::mem::replace(&mut self.has_given_up_unnamed, true) {
+            self.given_up.clone_from(&credentials.token);
+        }
+        self.given_up == credentials.token
     }
 
     /// The installation that was last used.
@@ -237,9 +248,7 @@ impl Session {
 
     async fn opened_with_user(&self, trouble: &Trouble) -> Result<(Credentials, SessionUser), Error> {
         let mut opened = self.opened(trouble, None).await?;
-        if opened.user.is_none() && self.0.state().own != opened.credentials.token {
-            // An earlier version stored the session without its user.
-            self.0.state().given_up = opened.credentials.token;
+        if opened.user.is_none() && self.0.state().gives_up_unnamed(&opened.credentials) {
             opened = self.opened(trouble, None).await?;
         }
         let problem = "the response to create_session has no user with an id";

@@ -212,7 +212,11 @@ impl Shared {
         tracing::info!(renew_at = session.renew_at.map(display), "a session is open");
         metrics::session_opened();
         let opened = context.opened(&session);
-        self.state().own = Some(session.token.clone());
+        {
+            let mut state = self.state();
+            state.own = Some(session.token.clone());
+            state.has_given_up_unnamed &= session.user.is_none();
+        }
         context.session = Some(session);
         self.keep(&context, trouble).await?;
         Ok(opened)

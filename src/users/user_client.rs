@@ -118,7 +118,7 @@ impl UserClient {
     /// # Errors
     ///
     /// Those of [`open_session`](Self::open_session), and [`InvalidResponse`](crate::ErrorKind::InvalidResponse) if bunq did not name the
-    /// user when the session was opened.
+    /// user when the session was opened, nor when it was opened again for that.
     pub async fn user(&self) -> Result<SessionUser, Error> {
         self.0.with_session(|session| async move { session.user().await }).await
     }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bunq_partner::{Client, Error, ErrorKind, MemoryCustody, Operation};
 use bunq_partner_sandbox::{DeadToken, Fault, Injection, Sandbox};
+use futures_util::future::join_all;
 
 use crate::common::{at_once, calls, id, once, ready, start, start_without_retries};
 
@@ -467,4 +468,25 @@ async fn a_wrong_key_is_told_whatever_its_status() {
             "{error}"
         );
     }
+}
+
+/// bunq may leave the user out of the answer to one session. Another is opened once, for the calls that need the user.
+#[tokio::test(start_paused = true)]
+async fn a_session_whose_user_is_not_named_is_replaced_once() {
+    test_timeout::start();
+    let nameless = || Injection::new(Fault::MissingOptionalFields).on(&Operation::CREATE_SESSION);
+    let (sandbox, client) = start().await;
+    sandbox.inject(nameless());
+    client.open_session().await.unwrap();
+    assert!(join_all((0..10).map(|_| client.user())).await.iter().all(Result::is_ok));
+    assert_eq!(handshakes(&sandbox), [1, 1, 2]);
+
+    // bunq names no user any more.
+    sandbox.inject(nameless().always());
+    client.end_session().await.unwrap();
+    for _ in 0..2 {
+        let error = client.user().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidResponse, "{error}");
+    }
+    assert_eq!(handshakes(&sandbox), [1, 1, 4]);
 }
