@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::credential::closed;
+use super::credential::{check_in_use, closed, is_used_or_expired};
 use super::user_client::UserShared;
 use super::{UserClient, Users, warn};
 use crate::custody::{Kept, Step, Steps, UserRecord};
@@ -21,8 +21,9 @@ impl Users {
     /// Gets another credential for a user, stores it, and activates it. What was done with the one before ends, its session among it, and
     /// so does a wait for that.
     ///
-    /// A credential that bunq shows, and that nobody has used, is activated first, and no other is requested: so it can be called again
-    /// after a crash or a doubtful failure. If bunq refuses it, or its session cannot be opened before it expires, another is requested,
+    /// A credential that bunq shows, and that nobody has used, is activated first, and no other is requested; so is one in custody that
+    /// bunq has opened a session with, if the custody does not know of one. So it can be called again after a crash or a doubtful
+    /// failure. If bunq refuses it, or its session cannot be opened before it expires, another is requested,
     /// once. Of calls at the same time, also of other clients with the same custody, one requests a credential, and all return the user.
     ///
     /// The custody keeps that a reset is about to be requested. While nobody knows what came of it, another is requested only when the
@@ -64,6 +65,8 @@ impl Users {
         let unused = unused(&seen).cloned();
         if unused.is_some() {
             self.take(user, &seen, before).await?;
+        }
+        if unused.is_some() || is_in_use_unknown(&seen, kept.record().await?.as_ref()) {
             let opened = self.open(user).await;
             if !opened.as_ref().is_err_and(|error| self.is_mended_by_another(user, error)) {
                 return opened;
@@ -182,6 +185,12 @@ impl Users {
         }
         Ok(seen)
     }
+}
+
+/// Whether the credential in custody is in use, and the custody does not know: nobody has seen the answer to its session.
+fn is_in_use_unknown(seen: &Provision, record: Option<&UserRecord>) -> bool {
+    let is_going = seen.status.phase() != Phase::Reset && is_used_or_expired(seen);
+    is_going && record.is_some_and(|record| !record.is_activated) && check_in_use(seen, record).is_ok()
 }
 
 /// Whether the time of an unused credential is over, whatever bunq calls it.

@@ -233,3 +233,21 @@ async fn a_client_goes_on_with_the_token_that_another_has_stored() {
     reset().await;
     client.users().activate(id).await.unwrap().api().list_credentials().await.unwrap();
 }
+
+/// bunq opens the session of the new credential, and no answer to that is seen.
+#[tokio::test(start_paused = true)]
+async fn a_reset_goes_on_with_a_credential_whose_session_is_in_doubt() {
+    test_timeout::start();
+    let (sandbox, custody) = (Sandbox::start().await.unwrap(), MemoryCustody::new());
+    let id = sandbox.populate(1)[0];
+    let client = quick(&sandbox, &custody);
+    client.users().activate(id).await.unwrap();
+    let unseen = Injection::new(Fault::Status(500)).carried_out(true);
+    sandbox.inject(unseen.on(&Operation::CREATE_SESSION).always());
+    client.users().reset(id).await.unwrap_err();
+    sandbox.clear_injections();
+    assert_eq!(sandbox.provision(id).unwrap()["credential"]["status"], "ACTIVE");
+    let restarted = quick(&sandbox, &custody);
+    restarted.users().reset(id).await.unwrap().api().list_credentials().await.unwrap();
+    assert_eq!(resets(&sandbox), 1);
+}
