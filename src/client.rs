@@ -13,6 +13,7 @@ use crate::custody::Records;
 use crate::environment::Environment;
 use crate::error::Error;
 use crate::feed::Feed;
+use crate::notifications::Notifications;
 use crate::oauth::Oauth;
 use crate::operation::Operation;
 use crate::provisions::{Provisions, ProvisionsConfig};
@@ -55,6 +56,7 @@ pub struct Client {
     session: Session,
     provisions: Provisions,
     oauth: Oauth,
+    notifications: Notifications,
     users: Users,
     api: Api,
 }
@@ -72,13 +74,14 @@ impl Client {
         let api = Api::new(Arc::clone(&transport), Arc::new(session.clone()));
         let feed = Feed::new(api.clone(), provisions.nudge_share);
         let oauth = Oauth::new(api.clone(), provisions.of_verbs());
+        let notifications = Notifications::new(api.clone(), provisions.of_verbs(), environment, Default::default());
         let provisions = Provisions::new(api.clone(), feed, provisions);
         let Device { description, permitted_ips, signing_keys, .. } = session.device();
         let (description, permitted_ips) = (description.clone(), permitted_ips.clone());
         let (partner, signing_keys) = (session.clone(), signing_keys.clone());
         let device = UserDevice { partner, installation: user_installation, description, permitted_ips, signing_keys };
         let users = Users::new(environment, api.clone(), provisions.clone(), turns, device, records);
-        Self { transport, session, provisions, oauth, users, api }
+        Self { transport, session, provisions, oauth, notifications, users, api }
     }
 
     /// Starts to build a client for `environment`.
@@ -129,6 +132,12 @@ impl Client {
     /// user without both.
     pub fn oauth(&self) -> Oauth {
         self.oauth.clone()
+    }
+
+    /// Returns the notification filters of the partner: bunq calls their URLs when a provision changes. What happens to a user otherwise is
+    /// told by the filters of [that user](crate::UserClient::notifications).
+    pub fn notifications(&self) -> Notifications {
+        self.notifications.clone()
     }
 
     /// Returns the users of the partner: their credentials are activated and kept, and there is a client for each. All clones of this

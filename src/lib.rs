@@ -22,6 +22,7 @@ pub mod files;
 #[cfg(any(doc, doctest))]
 pub mod guide;
 mod identity;
+mod notifications;
 mod oauth;
 mod onboarding;
 mod operation;
@@ -56,6 +57,7 @@ pub use environment::Environment;
 pub use error::{Error, ErrorKind, Remedy, Sent};
 pub use feed::{Acceptance, Feed, FeedItem, Resource, Waiter};
 pub use identity::{Identity, IdentityOutcome, StartedIdentity};
+pub use notifications::{EnsuredFilter, Notifications};
 pub use oauth::{Oauth, OauthSetup};
 pub use onboarding::{FulfillmentAnswer, Onboarding, OnboardingOutcome, OnboardingStart, RequestedStatuses};
 pub use operation::{Auth, ContentType, Operation, PathUser, RateLimit, SessionOf};

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use crate::access_control::{AccessControl, ActingUser, LiveSession};
 use crate::clock::{Clock, Numbers};
 use crate::objects::Tables;
+use crate::objects::notifications::FilterViews;
 use crate::profile::Profile;
 use crate::resources::provisions::provision::Terms;
 use crate::resources::provisions::table::ProvisionTable;
@@ -36,6 +37,7 @@ pub(crate) struct Bank {
     pub(crate) access: AccessControl,
     pub(crate) provisions: ProvisionTable,
     pub(crate) objects: Tables,
+    pub(crate) filter_views: FilterViews,
     /// The partner's company.
     pub(crate) partner: u64,
 }
@@ -47,7 +49,8 @@ impl Bank {
         let access = AccessControl::new(settings.profile.dead_token);
         let terms = Terms { pace: settings.pace, credential_lifetime: settings.profile.credential_lifetime };
         let provisions = ProvisionTable::new(terms, settings.profile.duplicate);
-        Self { settings, clock: Clock::new(), numbers, access, provisions, objects: Tables::default(), partner }
+        let (clock, objects, filter_views) = (Clock::new(), Tables::default(), FilterViews::default());
+        Self { settings, clock, numbers, access, provisions, objects, filter_views, partner }
     }
 
     /// Checks the signature of a call.

@@ -48,6 +48,9 @@ pub struct Profile {
     pub creation_response: CreationResponse,
     /// What the replacement of the notification filters is answered with.
     pub filter_response: FilterResponse,
+    /// How long the list of the notification filters shows those from before a replacement; in whole seconds as JSON.
+    #[serde(serialize_with = "whole_seconds", deserialize_with = "from_seconds")]
+    pub filters_shown_after: Duration,
     /// What a request to deliver failed calls again is answered with.
     pub failure_retry_response: FailureRetryResponse,
     /// What becomes of an entry of an inquiry whose answer is rejected.
@@ -117,6 +120,7 @@ impl Default for Profile {
             signature_form: SignatureForm::Body,
             creation_response: CreationResponse::Id,
             filter_response: FilterResponse::Filters,
+            filters_shown_after: Duration::ZERO,
             failure_retry_response: FailureRetryResponse::Ids,
             rejected_entry: RejectedEntry::AskedAgain,
             duplicate: Some(400),

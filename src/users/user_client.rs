@@ -16,6 +16,7 @@ use crate::api::Api;
 use crate::custody::{Steps, UserRecord};
 use crate::error::{Error, ErrorKind, Remedy};
 use crate::identity::{Identity, Submitting};
+use crate::notifications::{FilterChanges, Notifications};
 use crate::onboarding::{InDoubtOnboarding, Onboarding};
 use crate::papers::{Attachments, Documents, InDoubtAnswers, Inquiries};
 use crate::reconcile::VerbConfig;
@@ -46,6 +47,7 @@ pub(super) struct UserShared {
     pub(super) work: tokio::sync::Mutex<()>,
     onboarding: InDoubtOnboarding,
     answers: InDoubtAnswers,
+    filters: FilterChanges,
     /// By this machine's clock the credential has expired, and bunq shows it as unused.
     is_clock_in_doubt: AtomicBool,
     recent: Weak<RecentUsers<Self>>,
@@ -100,6 +102,13 @@ impl UserClient {
     pub fn inquiries(&self) -> Inquiries {
         let (config, steps) = self.0.verbs();
         Inquiries::new(self.api(), config, steps, self.0.answers.clone())
+    }
+
+    /// Returns the notification filters of the user: bunq calls their URLs when its onboarding or an inquiry waits for somebody. Provisions are
+    /// told by the filters of [the partner](crate::Client::notifications).
+    pub fn notifications(&self) -> Notifications {
+        let (config, _) = self.0.verbs();
+        Notifications::new(self.api(), config, self.0.room.environment, self.0.filters.clone())
     }
 
     /// Opens a session now if none is open, in its turn. Without it, the first call opens one.
@@ -168,8 +177,8 @@ impl KnownSession {
 impl UserShared {
     pub(super) fn new(room: Arc<Room>, id: ProvisionId, recent: Weak<RecentUsers<Self>>) -> Self {
         let transport = Arc::new(room.api.transport().for_user(id));
-        let (session, work, onboarding, answers, is_clock_in_doubt, submitting) = Default::default();
-        Self { room, id, transport, session, work, onboarding, answers, is_clock_in_doubt, recent, submitting }
+        let (session, work, onboarding, answers, filters, is_clock_in_doubt, submitting) = Default::default();
+        Self { room, id, transport, session, work, onboarding, answers, filters, is_clock_in_doubt, recent, submitting }
     }
 
     /// The times of the checks of its verbs, and what they have done that bunq cannot be asked about. Without a custody, no call is made.

@@ -15,7 +15,7 @@ use syn::visit::{self, Visit};
 use crate::{expand, root};
 
 /// The layers of the library, lowest first. What stands in one line may import each other.
-const LAYERS: [&[&str]; 24] = [
+const LAYERS: [&[&str]; 25] = [
     &["sync", "text", "variables"],
     &["types"],
     &["files"],
@@ -33,6 +33,7 @@ const LAYERS: [&[&str]; 24] = [
     &["feed"],
     &["reconcile"],
     &["oauth"],
+    &["notifications"],
     &["provisions"],
     &["onboarding"],
     &["identity"],

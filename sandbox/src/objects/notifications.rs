@@ -1,5 +1,8 @@
 //! Notification filters, calls that could not be delivered, and pinned certificates.
 
+use std::collections::{BTreeMap, VecDeque};
+
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -11,6 +14,26 @@ pub(crate) struct Filter(pub(crate) Map<String, Value>);
 
 impl Object for Filter {
     const NAME: &'static str = "filter";
+}
+
+/// What is shown of the filters of a user while a change is not shown yet, and until when, earliest first. It is not saved.
+#[derive(Debug, Default)]
+pub(crate) struct FilterViews(BTreeMap<u64, VecDeque<(Timestamp, Vec<Value>)>>);
+
+impl FilterViews {
+    /// Goes on showing this until then.
+    pub(crate) fn keep(&mut self, user: u64, until: Timestamp, shown: Vec<Value>) {
+        self.0.entry(user).or_default().push_back((until, shown));
+    }
+
+    /// What is still shown in place of the filters that there are.
+    pub(crate) fn of(&mut self, user: u64, now: Timestamp) -> Option<Vec<Value>> {
+        let views = self.0.get_mut(&user)?;
+        while views.front().is_some_and(|(until, _)| *until <= now) {
+            views.pop_front();
+        }
+        views.front().map(|(_, shown)| shown.clone())
+    }
 }
 
 /// A call of a filter of the partner's that could not be delivered.

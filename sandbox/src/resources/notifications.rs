@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 use super::paging::Window;
 use super::{Answer, Handler, RoutedCall};
 use crate::bank::Bank;
+use crate::clock::after;
 use crate::input;
 use crate::objects::notifications::{Failure, Filter, PinnedChain};
 use crate::objects::table::Stored;
@@ -33,8 +34,13 @@ pub(super) const ANSWERS: &[Answer] = &[
 /// The greatest number of targets of a category.
 const MOST_TARGETS: usize = 2;
 
-fn list_filters(bank: &mut Bank, _request: &RoutedCall<'_>, user: u64) -> Result<RawResponse, Refusal> {
-    Ok(RawResponse::items(bank.objects.notification_filters.of(user).map(shown_filter).collect()))
+fn list_filters(bank: &mut Bank, request: &RoutedCall<'_>, user: u64) -> Result<RawResponse, Refusal> {
+    let late = bank.filter_views.of(user, request.now);
+    Ok(RawResponse::items(late.unwrap_or_else(|| shown_filters(bank, user))))
+}
+
+fn shown_filters(bank: &Bank, user: u64) -> Vec<Value> {
+    bank.objects.notification_filters.of(user).map(shown_filter).collect()
 }
 
 /// A filter with the members that bunq shows, null where the client has sent none.
@@ -48,6 +54,11 @@ fn shown_filter(filter: &Stored<Filter>) -> Value {
 
 fn replace_filters(bank: &mut Bank, request: &RoutedCall<'_>, user: u64) -> Result<RawResponse, Refusal> {
     let filters = filters(&request.call.body)?;
+    let shown_after = bank.settings.profile.filters_shown_after;
+    if !shown_after.is_zero() {
+        let shown = shown_filters(bank, user);
+        bank.filter_views.keep(user, after(request.now, shown_after), shown);
+    }
     let table = &mut bank.objects.notification_filters;
     let old: Vec<_> = table.of(user).map(|filter| filter.id).collect();
     old.into_iter().try_for_each(|id| table.delete(user, id))?;
@@ -55,7 +66,7 @@ fn replace_filters(bank: &mut Bank, request: &RoutedCall<'_>, user: u64) -> Resu
         table.add(user, Filter(filter), request.now, &mut bank.numbers);
     }
     match bank.settings.profile.filter_response {
-        FilterResponse::Filters => list_filters(bank, request, user),
+        FilterResponse::Filters => Ok(RawResponse::items(shown_filters(bank, user))),
         FilterResponse::Id => Ok(RawResponse::id(bank.numbers.next())),
     }
 }

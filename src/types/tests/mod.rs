@@ -98,8 +98,18 @@ fn what_is_sent_of_notifications_is_checked() {
         error.starts_with("notification_filter_failed_ids: the ids of failures are one text of 1 to 100"),
         "{error}"
     );
-    for target in ["http://a.example", "HTTPS://a.example", "https://", "https://a.example/a b", "https://a.example/\n"]
-    {
+    for target in ["http://127.0.0.1:8080/bunq?a", "http://localhost", "http://[::1]/", "https://a.example"] {
+        assert!(target.parse::<types::NotificationTarget>().is_ok(), "{target}");
+    }
+    for target in [
+        "http://a.example",
+        "http://127.0.0.1.example",
+        "http://localhost:8080@a.example",
+        "HTTPS://a.example",
+        "https://",
+        "https://a.example/a b",
+        "https://a.example/\n",
+    ] {
         let error = target.parse::<types::NotificationTarget>().unwrap_err().to_string();
         assert!(
             error.starts_with("notification_target: the target of a filter is a URL that begins with https://"),

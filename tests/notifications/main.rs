@@ -1,0 +1,9 @@
+//! Notification filters: those of others stay, and what is said to be done was seen.
+
+#![allow(clippy::panic, clippy::unwrap_used)]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod filters;
+mod two_processes;
