@@ -113,7 +113,7 @@ fn shown(target: &str) -> String {
     format!("{}{rest}", url.origin().ascii_serialization())
 }
 
-fn parsed(target: &NotificationTarget) -> Result<Url, Error> {
+pub(super) fn parsed(target: &NotificationTarget) -> Result<Url, Error> {
     let refused = |error| Error::invalid_input("url", format_args!("it is no URL: {error}"));
     Url::parse(target.as_str()).map_err(refused)
 }

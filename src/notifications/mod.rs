@@ -1,8 +1,9 @@
-//! Whom bunq tells of what: the notification filters of the partner and of its users.
+//! Whom bunq tells of what: the notification filters of the partner and of its users, and the calls that could not be delivered.
 //!
 //! bunq replaces all filters of a user at once. So a change is read, merged and written, and done when a later look shows it.
 
 mod change;
+mod failures;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
 use self::change::{Change, Wanted, listed};
+pub use self::failures::RetriedFailures;
 use crate::api::Api;
 use crate::environment::Environment;
 use crate::error::{Error, ErrorKind, Sent};

@@ -5,5 +5,6 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod failures;
 mod filters;
 mod two_processes;
