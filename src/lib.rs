@@ -57,7 +57,7 @@ pub use environment::Environment;
 pub use error::{Error, ErrorKind, Remedy, Sent};
 pub use feed::{Acceptance, Feed, FeedItem, Resource, Waiter};
 pub use identity::{Identity, IdentityOutcome, StartedIdentity};
-pub use notifications::{EnsuredFilter, Notifications, RetriedFailures};
+pub use notifications::{EnsuredFilter, Notifications, PinnedChain, RetriedFailures, Rotation};
 pub use oauth::{Oauth, OauthSetup};
 pub use onboarding::{FulfillmentAnswer, Onboarding, OnboardingOutcome, OnboardingStart, RequestedStatuses};
 pub use operation::{Auth, ContentType, Operation, PathUser, RateLimit, SessionOf};

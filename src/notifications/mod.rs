@@ -1,7 +1,9 @@
-//! Whom bunq tells of what: the notification filters of the partner and of its users, and the calls that could not be delivered.
+//! Whom bunq tells of what: the notification filters of the partner and of its users, the calls that could not be delivered,
+//! and the certificates that bunq accepts from targets.
 //!
 //! bunq replaces all filters of a user at once. So a change is read, merged and written, and done when a later look shows it.
 
+mod certificates;
 mod change;
 mod failures;
 
@@ -10,6 +12,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
 
+pub use self::certificates::{PinnedChain, Rotation};
 use self::change::{Change, Wanted, listed};
 pub use self::failures::RetriedFailures;
 use crate::api::Api;
@@ -25,7 +28,8 @@ use crate::types::{NotificationCategory, NotificationFilter, NotificationTarget,
 /// How often a change is written that others undo.
 const ROUNDS: u32 = 3;
 
-/// The notification filters of one user: which events bunq reports, and to which URL. Cheap to clone.
+/// The notification filters of one user: which events bunq reports, and to which URL; the calls that bunq could not deliver, and the
+/// certificates that it accepts from targets. Cheap to clone.
 ///
 /// The filters for provisions are the partner's: [`Client::notifications`](crate::Client::notifications). Those for onboarding and inquiries
 /// are each user's own: [`UserClient::notifications`](crate::UserClient::notifications).
@@ -45,7 +49,7 @@ pub struct Notifications {
     api: Api,
     config: VerbConfig,
     environment: Environment,
-    changes: FilterChanges,
+    changes: NotificationChanges,
 }
 
 /// What there is after [`Notifications::ensure`].
@@ -61,12 +65,16 @@ pub struct EnsuredFilter {
     pub is_confirmable: bool,
 }
 
-/// Held by the one that changes the filters of a user: the requests that may still arrive. All [`Notifications`] of a user share it.
+/// Held by the one that changes the filters of a user, or its pinned certificates: the requests that may still arrive. All
+/// [`Notifications`] of a user share them.
 #[derive(Debug, Default, Clone)]
-pub(crate) struct FilterChanges(Arc<tokio::sync::Mutex<InFlight>>);
+pub(crate) struct NotificationChanges {
+    filters: Arc<tokio::sync::Mutex<InFlight>>,
+    pins: Arc<tokio::sync::Mutex<InFlight>>,
+}
 
 impl Notifications {
-    pub(crate) fn new(api: Api, config: VerbConfig, environment: Environment, changes: FilterChanges) -> Self {
+    pub(crate) fn new(api: Api, config: VerbConfig, environment: Environment, changes: NotificationChanges) -> Self {
         Self { api, config, environment, changes }
     }
 
@@ -139,7 +147,7 @@ impl Notifications {
     /// Makes a change, and returns the filters that a look has shown with it.
     async fn make(&self, change: &Change) -> Result<(Vec<NotificationFilter>, Acceptance), Error> {
         let budget = self.api.budget();
-        let Ok(mut in_flight) = timeout(budget.left(), self.changes.0.lock()).await else {
+        let Ok(mut in_flight) = timeout(budget.left(), self.changes.filters.lock()).await else {
             let problem = "another call changes the notification filters, and that takes too long";
             return Err(Error::new(ErrorKind::Timeout, Sent::No, problem));
         };

@@ -16,7 +16,7 @@ use crate::api::Api;
 use crate::custody::{Steps, UserRecord};
 use crate::error::{Error, ErrorKind, Remedy};
 use crate::identity::{Identity, Submitting};
-use crate::notifications::{FilterChanges, Notifications};
+use crate::notifications::{NotificationChanges, Notifications};
 use crate::onboarding::{InDoubtOnboarding, Onboarding};
 use crate::papers::{Attachments, Documents, InDoubtAnswers, Inquiries};
 use crate::reconcile::VerbConfig;
@@ -47,7 +47,7 @@ pub(super) struct UserShared {
     pub(super) work: tokio::sync::Mutex<()>,
     onboarding: InDoubtOnboarding,
     answers: InDoubtAnswers,
-    filters: FilterChanges,
+    notifications: NotificationChanges,
     /// By this machine's clock the credential has expired, and bunq shows it as unused.
     is_clock_in_doubt: AtomicBool,
     recent: Weak<RecentUsers<Self>>,
@@ -108,7 +108,7 @@ impl UserClient {
     /// told by the filters of [the partner](crate::Client::notifications).
     pub fn notifications(&self) -> Notifications {
         let (config, _) = self.0.verbs();
-        Notifications::new(self.api(), config, self.0.room.environment, self.0.filters.clone())
+        Notifications::new(self.api(), config, self.0.room.environment, self.0.notifications.clone())
     }
 
     /// Opens a session now if none is open, in its turn. Without it, the first call opens one.
@@ -177,8 +177,20 @@ impl KnownSession {
 impl UserShared {
     pub(super) fn new(room: Arc<Room>, id: ProvisionId, recent: Weak<RecentUsers<Self>>) -> Self {
         let transport = Arc::new(room.api.transport().for_user(id));
-        let (session, work, onboarding, answers, filters, is_clock_in_doubt, submitting) = Default::default();
-        Self { room, id, transport, session, work, onboarding, answers, filters, is_clock_in_doubt, recent, submitting }
+        let (session, work, onboarding, answers, notifications, is_clock_in_doubt, submitting) = Default::default();
+        Self {
+            room,
+            id,
+            transport,
+            session,
+            work,
+            onboarding,
+            answers,
+            notifications,
+            is_clock_in_doubt,
+            recent,
+            submitting,
+        }
     }
 
     /// The times of the checks of its verbs, and what they have done that bunq cannot be asked about. Without a custody, no call is made.

@@ -1,0 +1,178 @@
+//! The certificates that bunq accepts from the targets of filters: pinned, removed, and replaced without a gap.
+
+use std::fmt;
+
+use tokio::time::timeout;
+
+use super::Notifications;
+use crate::error::{Error, ErrorKind, Sent};
+use crate::feed::Acceptance;
+use crate::operation::Operation;
+use crate::reconcile::{InDoubt, InFlight, Reconcile, Reconciled, Requests, VerbConfig};
+use crate::transport::call_budget::CallBudget;
+use crate::types::{
+    CertificatePem, CertificatePinned, CertificatePinnedId, CreatePinnedCertificateRequest, PinnedCertificate,
+};
+
+const PIN: &Operation = &Operation::CREATE_PINNED_CERTIFICATE;
+
+/// A chain of certificates that bunq accepts, after [`Notifications::pin`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PinnedChain {
+    /// bunq's id of the chain.
+    pub id: CertificatePinnedId,
+    /// Whether it was pinned by this call, or was there [`Already`](Acceptance::Already).
+    pub acceptance: Acceptance,
+}
+
+/// The next chain is pinned beside those that are in use. Made by [`Notifications::rotate`].
+#[must_use = "the old chains are still pinned: call `delivered` when a call has come through with the next one"]
+pub struct Rotation {
+    notifications: Notifications,
+    next: PinnedChain,
+    old: Vec<CertificatePinned>,
+}
+
+impl Notifications {
+    /// Lists the chains of certificates that bunq accepts from the targets of the filters. If there is none, bunq accepts what TLS accepts.
+    ///
+    /// # Errors
+    ///
+    /// See [`ErrorKind`].
+    pub async fn pinned(&self) -> Result<Vec<CertificatePinned>, Error> {
+        self.read_pinned(self.api.budget()).await
+    }
+
+    /// Pins a chain: the certificate of the target first, then those that it is signed with. From then on, bunq calls no target that shows
+    /// another one than those that are pinned, and does not say so. The same chain again is the one that is there.
+    ///
+    /// After a failure in doubt it reads [for a while](crate::ClientBuilder::late_arrival) before it pins again. Concurrent calls of this
+    /// client and its clones pin a chain once.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](ErrorKind::InvalidInput) if there is no certificate, or more than ten. If the error [is
+    /// doubtful](Error::is_doubtful), the outcome of a request is unknown. To call this again does no harm.
+    pub async fn pin(&self, chain: &[CertificatePem]) -> Result<PinnedChain, Error> {
+        if chain.is_empty() {
+            return Err(Error::invalid_input("chain", "it has no certificate: give that of the target first"));
+        }
+        let certificates = chain.iter().cloned().map(PinnedCertificate::new).collect();
+        let request = CreatePinnedCertificateRequest::new(certificates);
+        // Refused by the bounds of the document, before anything is read.
+        self.api.preview_of(|api| async move { api.create_pinned_certificate(&request).await })?;
+        let budget = self.api.budget();
+        let Ok(mut in_flight) = timeout(budget.left(), self.changes.pins.lock()).await else {
+            let problem = "another call pins a certificate, and that takes too long";
+            return Err(Error::new(ErrorKind::Timeout, Sent::No, problem));
+        };
+        in_flight.over_within(budget).await?;
+        *in_flight = InFlight::NONE;
+        match find(&self.read_pinned(budget).await.map_err(Error::before_sending)?, chain) {
+            Some(id) => Ok(PinnedChain { id, acceptance: Acceptance::Already }),
+            None => self.send_pin(chain, budget, &mut in_flight).await,
+        }
+    }
+
+    async fn send_pin(
+        &self,
+        chain: &[CertificatePem],
+        budget: CallBudget,
+        in_flight: &mut InFlight,
+    ) -> Result<PinnedChain, Error> {
+        let certificates = chain.iter().cloned().map(PinnedCertificate::new).collect();
+        let (api, request) = (self.api.until(budget), CreatePinnedCertificateRequest::new(certificates));
+        let send = |reuse| {
+            let (api, request) = (api.over(reuse), &request);
+            async move { Ok(api.create_pinned_certificate(request).await?.into_inner()) }
+        };
+        let check = || async { Ok(find(&self.read_pinned(self.api.check_by(budget)).await?, chain)) };
+        let VerbConfig { poll_interval, late_arrival } = self.config;
+        let (policy, in_doubt) = (self.api.transport().policy(PIN), InDoubt::RepeatAfterLateArrival);
+        let mut requests = Requests::new(in_flight, late_arrival);
+        let in_flight = requests.in_flight();
+        let reconcile = Reconcile { policy, budget, poll_interval, late_arrival, in_doubt, in_flight };
+        let outcome = reconcile.until_known(send, check).await;
+        // It has added those that are in doubt.
+        requests.are_known();
+        let Reconciled { done: id, acceptance, .. } = outcome?;
+        Ok(PinnedChain { id, acceptance })
+    }
+
+    /// Removes a pinned chain. [`Already`](Acceptance::Already): it is not pinned.
+    ///
+    /// # Errors
+    ///
+    /// See [`ErrorKind`].
+    pub async fn unpin(&self, id: CertificatePinnedId) -> Result<Acceptance, Error> {
+        match self.api.delete_pinned_certificate(id).await {
+            Ok(_) => Ok(Acceptance::Accepted),
+            Err(error) if error.kind() == ErrorKind::NotFound && error.is_from_bunq() => Ok(Acceptance::Already),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Begins to replace the certificate of a target: pins the next chain, beside those that are pinned. Then let the target show
+    /// the next one, and call [`delivered`](Rotation::delivered) when a call of bunq's has come through. So there is no time at which
+    /// bunq accepts neither.
+    ///
+    /// Call it again after a crash: it finds the next chain pinned.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`pin`](Self::pin).
+    pub async fn rotate(&self, next: &[CertificatePem]) -> Result<Rotation, Error> {
+        let next = self.pin(next).await?;
+        let mut old = self.pinned().await?;
+        old.retain(|pinned| pinned.id != next.id);
+        Ok(Rotation { notifications: self.clone(), next, old })
+    }
+
+    async fn read_pinned(&self, budget: CallBudget) -> Result<Vec<CertificatePinned>, Error> {
+        Ok(self.api.until(budget).list_pinned_certificates().await?.into_inner())
+    }
+}
+
+impl Rotation {
+    /// The next chain.
+    pub fn next(&self) -> PinnedChain {
+        self.next
+    }
+
+    /// The chains that are pinned beside it, and are removed at the end.
+    pub fn old(&self) -> &[CertificatePinned] {
+        &self.old
+    }
+
+    /// Removes the old chains: a call of bunq's has come through to a target that shows the next one.
+    ///
+    /// # Errors
+    ///
+    /// See [`ErrorKind`]. To call it again does no harm.
+    pub async fn delivered(&self) -> Result<(), Error> {
+        for old in &self.old {
+            self.notifications.unpin(old.id).await?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Rotation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let old: Vec<_> = self.old.iter().map(|old| old.id).collect();
+        f.debug_struct("Rotation").field("next", &self.next).field("old", &old).finish_non_exhaustive()
+    }
+}
+
+/// The id of this chain among those that are pinned. bunq shows a chain as one text.
+fn find(pinned: &[CertificatePinned], chain: &[CertificatePem]) -> Option<CertificatePinnedId> {
+    let chain: String = chain.iter().map(|certificate| without_space(certificate.as_str())).collect();
+    let is_same = |shown: &str| without_space(shown) == chain;
+    pinned.iter().find(|pinned| pinned.certificate_chain.as_deref().is_some_and(is_same)).map(|pinned| pinned.id)
+}
+
+/// A text in PEM form without the ends of its lines, which may be of either kind.
+fn without_space(pem: &str) -> String {
+    pem.chars().filter(|c| !c.is_whitespace()).collect()
+}

@@ -1,0 +1,96 @@
+//! Certificates are pinned once, and replaced without a time at which bunq accepts neither.
+
+use std::time::Duration;
+
+use bunq_partner::types::{CertificatePem, CertificatePinnedId};
+use bunq_partner::{Acceptance, Client, ErrorKind, Operation};
+use bunq_partner_sandbox::{Fault, Injection, Sandbox};
+use futures_util::future::join_all;
+
+use crate::common::at_once;
+
+const PIN: &Operation = &Operation::CREATE_PINNED_CERTIFICATE;
+const SECOND: Duration = Duration::from_secs(1);
+
+fn certificate(body: &str, end: &str) -> CertificatePem {
+    format!("-----BEGIN CERTIFICATE-----{end}{body}{end}-----END CERTIFICATE-----{end}").parse().unwrap()
+}
+
+async fn start() -> (Sandbox, Client) {
+    let sandbox = Sandbox::start().await.unwrap();
+    let client = sandbox.client().retry(at_once()).poll_interval(2 * SECOND).late_arrival(10 * SECOND).build().unwrap();
+    client.open_session().await.unwrap();
+    sandbox.take_call_log();
+    (sandbox, client)
+}
+
+async fn pinned(client: &Client) -> Vec<CertificatePinnedId> {
+    client.notifications().pinned().await.unwrap().iter().map(|chain| chain.id).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_chain_is_pinned_once() {
+    test_timeout::start();
+    let (sandbox, client) = start().await;
+    let chain = [certificate("AAAA", "\n"), certificate("BBBB", "\n")];
+    let tasks = (0..8).map(|_| {
+        let (client, chain) = (client.clone(), chain.clone());
+        tokio::spawn(async move { client.notifications().pin(&chain).await.unwrap() })
+    });
+    let mut done: Vec<_> = join_all(tasks).await.into_iter().map(|pinned| pinned.unwrap()).collect();
+    let made: Vec<_> = done.extract_if(.., |pinned| pinned.acceptance == Acceptance::Accepted).collect();
+    assert_eq!((made.len(), done.len()), (1, 7));
+    assert!(done.iter().all(|pinned| pinned.id == made[0].id && pinned.acceptance == Acceptance::Already));
+    // With other ends of lines it is the same; one that has only a part of it is another.
+    let same = [certificate("AAAA", "\r\n"), certificate("BBBB", "\r\n")];
+    assert_eq!(client.notifications().pin(&same).await.unwrap().id, made[0].id);
+    assert_eq!(client.notifications().pin(&chain[..1]).await.unwrap().acceptance, Acceptance::Accepted);
+    assert_eq!(pinned(&client).await.len(), 2);
+
+    assert_eq!(client.notifications().unpin(made[0].id).await.unwrap(), Acceptance::Accepted);
+    assert_eq!(client.notifications().unpin(made[0].id).await.unwrap(), Acceptance::Already);
+    sandbox.take_call_log();
+    for chain in [vec![], vec![chain[0].clone(); 11]] {
+        let error = client.notifications().pin(&chain).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+    }
+    assert!(sandbox.take_call_log().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pin_in_doubt_is_looked_for() {
+    test_timeout::start();
+    for (fault, carried_out, acceptance) in [
+        (Fault::Drop, true, Acceptance::Found),
+        (Fault::Drop, false, Acceptance::Accepted),
+        (Fault::Status(500), true, Acceptance::Found),
+        (Fault::LateArrival(3 * SECOND), true, Acceptance::Found),
+    ] {
+        let (sandbox, client) = start().await;
+        sandbox.inject(Injection::new(fault).on(PIN).carried_out(carried_out));
+        let pin = client.notifications().pin(&[certificate("AAAA", "\n")]).await.unwrap();
+        tokio::time::sleep(20 * SECOND).await;
+        assert_eq!((pin.acceptance, pinned(&client).await), (acceptance, vec![pin.id]), "{fault:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_old_certificate_is_pinned_until_a_call_has_come_through_with_the_next() {
+    test_timeout::start();
+    let (_sandbox, client) = start().await;
+    let notifications = client.notifications();
+    let old = notifications.pin(&[certificate("AAAA", "\n")]).await.unwrap();
+    let next = [certificate("BBBB", "\n")];
+    let rotation = notifications.rotate(&next).await.unwrap();
+    assert_eq!(rotation.next().acceptance, Acceptance::Accepted);
+    assert_eq!(rotation.old().iter().map(|chain| chain.id).collect::<Vec<_>>(), [old.id]);
+    assert_eq!(pinned(&client).await, [old.id, rotation.next().id]);
+    drop(rotation);
+
+    // After a crash it goes on.
+    let rotation = notifications.rotate(&next).await.unwrap();
+    assert_eq!((rotation.next().acceptance, rotation.old().len()), (Acceptance::Already, 1));
+    rotation.delivered().await.unwrap();
+    rotation.delivered().await.unwrap();
+    assert_eq!(pinned(&client).await, [rotation.next().id]);
+}
