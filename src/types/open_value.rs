@@ -2,11 +2,12 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::drift::note_unknown;
-use super::secret::redact;
+use super::secret::{REDACTED, redact};
 
 /// The longest text that is kept, in bytes.
 const MAX_LEN: usize = 16 * 1024;
@@ -15,7 +16,7 @@ const MAX_LEN: usize = 16 * 1024;
 ///
 /// It is stored as text, because a tree would take many times the memory. As a member of a response, a text of more than
 /// 16 KiB is not read. `Debug` shows only its length, because it may be about a person. It can be deserialized only from JSON. It
-/// serializes with `"[redacted]"` in place of each member that has the name of a secret.
+/// serializes with `"[redacted]"` in place of each member that has the name of a secret, or of all of it if its secrets cannot be found.
 ///
 /// ```
 /// # fn example(credential: &bunq_partner::Credential) -> Option<serde_json::Value> {
@@ -30,6 +31,14 @@ impl OpenValue {
     /// The value as JSON.
     pub fn as_json(&self) -> &str {
         &self.0
+    }
+
+    /// The value with its secrets redacted; in place of one that JSON allows and serde_json does not hold, such as a number above those
+    /// of 64 bits, or half of a character, no more than that it is redacted.
+    pub(crate) fn redacted(&self) -> Value {
+        let Ok(mut value) = serde_json::from_str(&self.0) else { return REDACTED.into() };
+        redact(&mut value);
+        value
     }
 
     /// Reads a value out of a text whose length is bounded.
@@ -69,9 +78,7 @@ pub(crate) fn lenient_open_value<'de, D: Deserializer<'de>>(
 
 impl Serialize for OpenValue {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut value: serde_json::Value = serde_json::from_slice(self.0.as_bytes()).map_err(ser::Error::custom)?;
-        redact(&mut value);
-        value.serialize(serializer)
+        self.redacted().serialize(serializer)
     }
 }
 
@@ -97,6 +104,17 @@ mod tests {
         let value: OpenValue = serde_json::from_str(r#"[{"token_value": "planted", "ip": "127.0.0.1"}]"#).unwrap();
         assert_eq!(serde_json::to_string(&value).unwrap(), r#"[{"ip":"127.0.0.1","token_value":"[redacted]"}]"#);
         assert!(value.as_json().contains("planted"));
+    }
+
+    #[test]
+    fn a_value_that_cannot_be_looked_into_is_redacted_whole() {
+        test_timeout::start();
+        let deep = format!("{}{}", "[".repeat(1000), "]".repeat(1000));
+        for text in ["1e999", r#"{"token_value": "planted", "half": "\ud800"}"#, &deep] {
+            let value: OpenValue = serde_json::from_str(text).unwrap();
+            assert_eq!(serde_json::to_string(&value).unwrap(), "\"[redacted]\"");
+            assert_eq!(value.as_json(), text);
+        }
     }
 
     #[test]

@@ -44,8 +44,8 @@ impl fmt::Debug for UnknownMembers {
 
 impl Serialize for UnknownMembers {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let members = self.0.iter().map(|(name, value)| Ok((name.to_string(), serde_json::from_str(value.as_json())?)));
-        let mut members = Value::Object(members.collect::<serde_json::Result<_>>().map_err(ser::Error::custom)?);
+        let members = self.0.iter().map(|(name, value)| (name.to_string(), value.redacted()));
+        let mut members = Value::Object(members.collect());
         redact(&mut members);
         members.serialize(serializer)
     }
