@@ -24,7 +24,8 @@ fn what_is_deep_or_long_is_left_out_or_refused() {
     for member in ["title", "all_entry", "time_expiry", "finn_conversation"] {
         let read = inquiry(&format!("\"{member}\": {deep}")).unwrap();
         let read = read.notification_url.object.unwrap().user_information_inquiry.unwrap();
-        assert_eq!((read.id, read.title, read.time_expiry, read.finn_conversation), (Some(88), None, None, None));
+        assert_eq!((read.id, read.title, read.time_expiry), (88_u64.try_into().ok(), None, None));
+        assert_eq!(read.finn_conversation, None);
         assert!(read.all_entry.is_empty());
     }
 

@@ -72,6 +72,23 @@ fn the_decoding_vectors_hold() {
 }
 
 #[test]
+fn every_documented_body_of_a_callback_is_a_vector() {
+    test_timeout::start();
+    let vectors: Value = serde_json::from_str(include_str!("../../../openapi/vectors/decoding.json")).unwrap();
+    let is_vector = |callback: &str, body: &Value| {
+        let mut cases = vectors["cases"].as_array().unwrap().iter();
+        cases.any(|case| case["callback"] == callback && case["body"] == *body && case["refuse"] != true)
+    };
+    let documented = EXAMPLES.iter().filter_map(|(place, _, json)| Some((place.split_once(" callback ")?, json)));
+    let lacking: Vec<_> = documented
+        .clone()
+        .filter(|((callback, _), json)| !is_vector(callback, &serde_json::from_str(json).unwrap()))
+        .map(|((_, example), _)| example)
+        .collect();
+    assert!(documented.count() > 5 && lacking.is_empty(), "no vectors: {lacking:?}");
+}
+
+#[test]
 fn the_vectors_of_texts_hold() {
     test_timeout::start();
     let vectors: Value = serde_json::from_str(include_str!("../../../openapi/vectors/texts.json")).unwrap();
