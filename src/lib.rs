@@ -38,6 +38,7 @@ mod transport;
 pub mod types;
 mod users;
 mod variables;
+pub mod webhook;
 pub mod wire;
 
 pub use jiff;

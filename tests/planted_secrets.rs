@@ -14,6 +14,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use bunq_partner::types::{self, NotificationUrlCall};
+use bunq_partner::webhook::Notification;
 use bunq_partner::{
     Auth, Client, ClientBuilder, Error, FileCustody, FulfillmentAnswer, MemoryCustody, NewAttachment, Operation,
     ProvisionId, ReceiptFile, RequestBody, RequestedStatuses, Response, Secret, SessionOf, UserClient,
@@ -26,7 +27,7 @@ use planted::{
     secret_members,
 };
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::format::FmtSpan;
 
@@ -171,10 +172,24 @@ fn no_secret_of_what_bunq_sends_by_itself_is_shown() {
             let text = format!("{call:?}\n{call:#?}\n{}", call.as_ref().map(to_json).unwrap_or_default());
             assert!(!text.contains(PLANTED), "{text}");
             assert!(!format!("{call:?}\n{call:#?}").contains(PERSONAL), "{call:#?}");
+            is_hidden(&body);
             count += usize::from(text.contains("[redacted]"));
         }
     }
     assert!(count > 1, "{count} with secrets");
+}
+
+/// Checks what is shown of a message, of its hint, and of the error of a body that is not complete.
+fn is_hidden(body: &Value) {
+    let body = body.to_string();
+    let notification = Notification::from_bytes(body.as_bytes()).unwrap();
+    let hint = notification.hint("2026-08-13 14:45:20".parse().unwrap());
+    let error = Notification::from_bytes(&body.as_bytes()[..body.len() - 1]).unwrap_err();
+    let kept = format!("{hint:?}\n{}\n{error} {error:?}", to_json(&hint));
+    let debug = format!("{notification:?}\n{notification:#?}\n{kept}");
+    assert!(!debug.contains(PERSONAL) && !debug.contains("partner.example.com"), "{debug}");
+    let text = debug + &to_json(&notification);
+    assert!(!text.contains(PLANTED), "{text}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -15,7 +15,7 @@ use syn::visit::{self, Visit};
 use crate::{expand, root};
 
 /// The layers of the library, lowest first. What stands in one line may import each other.
-const LAYERS: [&[&str]; 25] = [
+const LAYERS: [&[&str]; 26] = [
     &["sync", "text", "variables"],
     &["types"],
     &["files"],
@@ -40,6 +40,7 @@ const LAYERS: [&[&str]; 25] = [
     &["papers"],
     &["users"],
     &["bulk"],
+    &["webhook"],
     &["builder", "client"],
 ];
 

@@ -1,0 +1,30 @@
+//! What bunq sends to the target of a notification filter.
+//!
+//! bunq does not sign its calls, and their bodies hold live keys. So a call is a hint: it says that an object may have changed, and the
+//! object is read over the API. [`Notification`] is the message of a call, and [`Hint`] what of it may be kept: which object it is
+//! about, without keys and without anything about a person.
+//!
+//! ```
+//! use bunq_partner::Timestamp;
+//! use bunq_partner::webhook::{HintedObject, Notification};
+//!
+//! let body = br#"{"NotificationUrl": {
+//!     "category": "PARTNER_USER_PROVISION",
+//!     "event_type": "PARTNER_USER_PROVISION_PROCESS_UPDATED",
+//!     "object": {"PartnerUserProvision": {"id": 123, "credential": {"token_value": "example_user_key"}}}
+//! }}"#;
+//! let notification = Notification::from_bytes(body)?;
+//! assert!(!format!("{notification:?}").contains("example_user_key"));
+//!
+//! let arrived = "2025-08-13 14:45:25".parse::<Timestamp>()?;
+//! let Some(HintedObject::Provision(id)) = notification.hint(arrived).object else { panic!("it is about a provision") };
+//! // Read the provision: `client.provisions().get(id)`.
+//! # assert_eq!(id.get(), 123);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod hint;
+mod notification;
+
+pub use self::hint::{Hint, HintedObject};
+pub use self::notification::{InvalidNotification, Notification, NotifiedObject};
