@@ -88,7 +88,7 @@ impl Hint {
     /// The greatest length of a hint as JSON, in bytes.
     pub const MAX_LEN: usize = 172;
 
-    /// The same hint without the names that must not be kept, and with the time of arrival as it is kept.
+    /// The same hint without the names that must not be kept, and with its times as they are kept.
     pub(super) fn bounded(mut self) -> Self {
         let mut room = MAX_NAMES;
         let mut fits = |name: &str| {
@@ -99,6 +99,7 @@ impl Hint {
         self.category = self.category.filter(|category| is_constant(category.as_str()) && fits(category.as_str()));
         self.object = self.object.filter(|object| fits(object.kind()));
         self.event_type = self.event_type.filter(|event| is_constant(event.as_str()) && fits(event.as_str()));
+        self.updated = self.updated.and_then(|updated| microsecond(updated.as_jiff().as_microsecond()));
         self.arrived = millisecond(self.arrived.as_jiff().as_millisecond()).unwrap_or(self.arrived);
         self
     }
@@ -117,6 +118,10 @@ fn is_kind(name: &str) -> bool {
 
 fn millisecond(count: i64) -> Option<Timestamp> {
     jiff::Timestamp::from_millisecond(count).ok().map(Timestamp::from)
+}
+
+fn microsecond(count: i64) -> Option<Timestamp> {
+    jiff::Timestamp::from_microsecond(count).ok().map(Timestamp::from)
 }
 
 /// A hint as JSON: a list of category, event, kind, id, user, microseconds of `updated`, milliseconds of `arrived`.
@@ -144,9 +149,7 @@ impl TryFrom<Encoded> for Hint {
 
     fn try_from((category, event_type, kind, id, user_id, updated, arrived): Encoded) -> Result<Self, &'static str> {
         let object = kind.zip(id).map(|(kind, id)| HintedObject::of(&kind, id).ok_or("a hint has no such object"));
-        let updated = updated.map(|count| {
-            jiff::Timestamp::from_microsecond(count).map(Timestamp::from).map_err(|_| "a hint has no such `updated`")
-        });
+        let updated = updated.map(|count| microsecond(count).ok_or("a hint has no such `updated`"));
         let arrived = millisecond(arrived).ok_or("a hint has no such time of arrival")?;
         let hint =
             Self { category, event_type, object: object.transpose()?, user_id, updated: updated.transpose()?, arrived };

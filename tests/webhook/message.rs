@@ -201,6 +201,12 @@ fn a_hint_says_which_object_it_is_and_no_more() {
         assert!(encoded.len() <= Hint::MAX_LEN, "{encoded}");
         assert_eq!(serde_json::from_str::<Hint>(&encoded).unwrap(), hint, "{case}");
     }
+    // Times that are finer than bunq's are as they are stored, and one that cannot be stored, as some write for "never", is left out.
+    for updated in ["2026-08-13 14:45:18.123456789", "1969-12-31 23:59:59.123456789", "9999-12-31 23:59:59.999999"] {
+        let hint = read(&about(json!({ "UserOnboarding": { "updated": updated } }))).unwrap().hint(arrived());
+        assert_eq!(hint.updated.is_some(), !updated.starts_with("9999"), "{updated}");
+        assert_eq!(serde_json::from_value::<Hint>(json!(hint)).unwrap(), hint, "{updated}");
+    }
     // An object that does not decode still says which one it is.
     let body = r#"{"NotificationUrl": {"category": "A", "object": {"PartnerUserProvision": {"id": 7, "status": "A", "status": "B"}}}}"#;
     let object = Notification::from_bytes(body.as_bytes()).unwrap().hint(arrived()).object;
