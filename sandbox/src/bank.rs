@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use crate::access_control::{AccessControl, ActingUser, LiveSession};
 use crate::clock::{Clock, Numbers};
 use crate::objects::Tables;
-use crate::objects::notifications::FilterViews;
+use crate::objects::notifications::{Failure, FilterViews};
 use crate::profile::Profile;
 use crate::resources::provisions::provision::Terms;
 use crate::resources::provisions::table::ProvisionTable;
@@ -40,6 +40,8 @@ pub(crate) struct Bank {
     pub(crate) filter_views: FilterViews,
     /// The partner's company.
     pub(crate) partner: u64,
+    /// The failed deliveries that are to be made anew.
+    pub(crate) retried: Vec<Failure>,
 }
 
 impl Bank {
@@ -50,7 +52,8 @@ impl Bank {
         let terms = Terms { pace: settings.pace, credential_lifetime: settings.profile.credential_lifetime };
         let provisions = ProvisionTable::new(terms, settings.profile.duplicate);
         let (clock, objects, filter_views) = (Clock::new(), Tables::default(), FilterViews::default());
-        Self { settings, clock, numbers, access, provisions, objects, filter_views, partner }
+        let retried = Vec::new();
+        Self { settings, clock, numbers, access, provisions, objects, filter_views, partner, retried }
     }
 
     /// Checks the signature of a call.

@@ -14,9 +14,14 @@ use bunq_partner::types::Secret;
 use bunq_partner::wire::SignatureForm;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
+use tokio::sync::Notify;
 
 use crate::bank::{Bank, Settings};
 use crate::clock::random_token;
+use crate::deliveries::fault::{DeliveryInjection, DeliveryInjections};
+use crate::deliveries::queue::Deliveries;
+use crate::deliveries::sending::Tls;
+use crate::deliveries::worker;
 use crate::keys::LeasedKey;
 use crate::profile::{Profile, REFUSALS};
 use crate::resources::provisions::seed::SeedProvision;
@@ -57,6 +62,8 @@ pub struct SandboxBuilder {
     lacks_oauth_client: bool,
     rate_limits: ServerRateLimits,
     injections: Injections,
+    delivery_injections: DeliveryInjections,
+    client_certificate: Option<Secret>,
     seed: Vec<SeedProvision>,
     saved_state: Option<Secret>,
     state_file: Option<PathBuf>,
@@ -228,6 +235,20 @@ impl SandboxBuilder {
         self
     }
 
+    /// Injects a fault of deliveries from the start, as [`Sandbox::inject_delivery`] does later.
+    pub fn inject_delivery(mut self, injection: impl Into<DeliveryInjection>) -> Self {
+        self.delivery_injections.push(injection.into());
+        self
+    }
+
+    /// Sets the client certificate that targets of notification filters see whose filter asks for one, with `all_verification_type`: in PEM
+    /// form, with those that it is signed with and its private key. bunq hands its own to the partner. Without this, such targets are not
+    /// called.
+    pub fn client_certificate(mut self, pem: Secret) -> Self {
+        self.client_certificate = Some(pem);
+        self
+    }
+
     /// Sets the address that it listens on. The default is 127.0.0.1. 0.0.0.0 and `::` are all addresses of this machine; the
     /// [base URL](Sandbox::base_url) has loopback then.
     ///
@@ -262,6 +283,8 @@ impl SandboxBuilder {
         if let Some(problem) = self.profile.problem() {
             return Err(invalid(format!("the profile cannot be used: {problem}")));
         }
+        let tls = Tls::new(self.client_certificate.as_ref())
+            .map_err(|problem| invalid(format!("the client certificate cannot be used: {problem}")))?;
         let (saved, _lock) = self.state().await?;
         let address = self.address.unwrap_or(Ipv4Addr::LOCALHOST.into());
         let listener = TcpListener::bind((address, self.port)).await?;
@@ -297,6 +320,9 @@ impl SandboxBuilder {
                 bank.seed(&self.seed).map_err(invalid)?;
             }
         }
+        let mut deliveries = Deliveries::new(self.delivery_injections);
+        // What is so at the start is no news.
+        deliveries.look(&mut bank);
         let state_file = match self.state_file {
             Some(path) => {
                 let state = SavedState::encode(&bank, &key).map_err(io::Error::other)?;
@@ -314,12 +340,17 @@ impl SandboxBuilder {
                 rate_limits: self.rate_limits,
                 injections: self.injections,
                 call_log: CallLog::default(),
+                deliveries,
                 last_responses: HashMap::new(),
                 state_file,
             }),
             edits: Mutex::new(Edits::default()),
+            tls,
+            wake: Notify::new(),
+            settled: Notify::new(),
         });
         let server = server::start(listener, Arc::clone(&shared));
+        let worker = worker::start(Arc::clone(&shared));
         let client_keys = Arc::new(AtomicUsize::new(0));
         Ok(Sandbox {
             running: Arc::new(Running {
@@ -330,6 +361,7 @@ impl SandboxBuilder {
                 _leased_key: leased_key,
                 client_keys,
                 server,
+                worker,
             }),
         })
     }

@@ -79,6 +79,7 @@ mod access_control;
 mod bank;
 mod builder;
 mod clock;
+mod deliveries;
 mod input;
 mod keys;
 mod objects;
@@ -92,17 +93,20 @@ mod wire;
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bunq_partner::types::{UserInformationInquiryEntryId, UserInformationInquiryId};
+use bunq_partner::types::{NotificationCategory, UserInformationInquiryEntryId, UserInformationInquiryId};
 use bunq_partner::{Client, ClientBuilder, Environment, Operation, ProvisionId, Secret, UserInstallation};
 use serde_json::Value;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 pub use self::builder::SandboxBuilder;
+pub use self::deliveries::fault::{DeliveryFault, DeliveryInjection};
+pub use self::deliveries::sent_log::{NotificationOutcome, SentNotification};
 pub use self::objects::inquiry::{SeedInquiry, SeedInquiryEntry};
 pub use self::profile::Profile;
 pub use self::resources::attachments::SeedAttachment;
@@ -111,8 +115,8 @@ pub use self::resources::onboarding::SeedOnboarding;
 pub use self::resources::provisions::seed::SeedProvision;
 pub use self::resources::seed::SeedUser;
 pub use self::settings::{
-    AcceptedInstallation, CreationResponse, DeadToken, FailureRetryResponse, FilterResponse, Pace, RejectedEntry,
-    Review,
+    AcceptedInstallation, CreationResponse, DeadToken, FailureRetryResponse, FilterResponse, NotificationBody, Pace,
+    RejectedEntry, Review,
 };
 pub use self::wire::call_log::{CallLogEntry, ReceivedSignature};
 pub use self::wire::fault::Fault;
@@ -121,6 +125,8 @@ pub use self::wire::notation::InvalidInjection;
 pub use self::wire::response::RawResponse;
 pub use bunq_partner::{LimitScope, SignatureForm};
 
+use self::bank::Bank;
+use self::deliveries::message::Event;
 use self::keys::LeasedKey;
 use self::resources::provisions::life_cycle::LifeCycleEvent;
 use self::saved_state::SavedState;
@@ -167,6 +173,10 @@ const LATE_ARRIVAL: Duration = Duration::from_millis(200);
 ///   has checked them; nationalities and tax residences become mandatory after 90 days. Each check takes five seconds
 ///   (`fulfillments`, `onboarding_check` and `onboarding_result` of the [`Profile`]). When the user has been checked, an inquiry opens by
 ///   itself (`inquiry_after_onboarding`);
+/// - the targets of notification filters are called on loopback alone, with any certificate unless one is pinned, and have taken a call only
+///   with 200 within ten seconds. Steps that an object takes at one moment are one call, and calls about one object reach a target one after
+///   the other. The creation of a provision or an onboarding is not told. A pinned chain fits that begins as the one that is shown, or the
+///   other way round; without one that fits nothing is sent, tried again or stored. Calls that are not made yet are no part of a saved state;
 /// - a listing refuses unknown and repeated parameters.
 #[derive(Clone)]
 pub struct Sandbox {
@@ -184,11 +194,14 @@ struct Running {
     /// How many keys its clients have taken.
     client_keys: Arc<AtomicUsize>,
     server: AbortHandle,
+    /// Calls the targets of notification filters.
+    worker: AbortHandle,
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
         self.server.abort();
+        self.worker.abort();
     }
 }
 
@@ -232,25 +245,26 @@ impl Sandbox {
 
     /// Moves the bank's clock on.
     ///
-    /// By it are the times of all objects, the expiry of credentials, the ends of sessions, and the steps of [`Pace::Every`]. It never goes
+    /// By it are the times of all objects, the expiry of credentials, the ends of sessions, the steps of [`Pace::Every`], and the tries of
+    /// calls to the targets of notification filters. It never goes
     /// back, and a [saved state](Self::saved_state) has it. [Rate limits](SandboxBuilder::rate_limits) and the delays of faults are by the
     /// runtime's time, and clients by their own: bunq's limits are on what a client sends in its own time.
     pub fn advance_clock(&self, by: Duration) {
-        self.state().bank.clock.advance(by);
+        self.intervene(|bank| bank.clock.advance(by));
     }
 
     /// Moves a provision one step on in its life cycle, whatever the [`Pace`].
     ///
     /// Returns `false` if it is at rest (`ACTIVE`, `CLOSED`, `FAILED`) or there is no such provision.
     pub fn advance(&self, id: ProvisionId) -> bool {
-        self.state().bank.intervene(id.get(), LifeCycleEvent::Progress)
+        self.intervene(|bank| bank.intervene(id.get(), LifeCycleEvent::Progress))
     }
 
     /// Makes bunq's processing of a provision fail: its status becomes `FAILED`, and it loses its credential.
     ///
     /// Returns `false` if it is `CLOSED` or `FAILED` or there is no such provision.
     pub fn fail(&self, id: ProvisionId) -> bool {
-        self.state().bank.intervene(id.get(), LifeCycleEvent::Fail)
+        self.intervene(|bank| bank.intervene(id.get(), LifeCycleEvent::Fail))
     }
 
     /// Makes a provision's credential expire, as if it had waited too long for its first use.
@@ -276,7 +290,7 @@ impl Sandbox {
     }
 
     /// Stores calls about a provision that could not be delivered, one for each target that the partner's notification filters have for
-    /// provisions, and returns how many. The sandbox calls no target.
+    /// provisions, and returns how many. It makes no call.
     pub fn fail_notification(&self, id: ProvisionId) -> usize {
         self.state().bank.fail_notification(id.get())
     }
@@ -286,14 +300,14 @@ impl Sandbox {
     ///
     /// An answer is reviewed at the [`Pace`], or by [`review`](Self::review).
     pub fn inquire(&self, id: ProvisionId, inquiry: SeedInquiry) -> Option<UserInformationInquiryId> {
-        self.state().bank.inquire(id.get(), inquiry).and_then(|id| id.try_into().ok())
+        self.intervene(|bank| bank.inquire(id.get(), inquiry)).and_then(|id| id.try_into().ok())
     }
 
     /// Reviews the answer to an entry of an inquiry, whatever the [`Pace`].
     ///
     /// Returns `false` if no answer waits for a review, or there is no such entry.
     pub fn review(&self, entry: UserInformationInquiryEntryId, review: Review) -> bool {
-        self.state().bank.review(entry.get(), review)
+        self.intervene(|bank| bank.review(entry.get(), review))
     }
 
     /// Returns the bodies with which the user of a provision has answered fulfilments, by their kinds: the last of each kind.
@@ -406,9 +420,54 @@ impl Sandbox {
         self.state().injections.push(injection.into());
     }
 
-    /// Removes all injections.
+    /// Injects a [`DeliveryFault`] into the next call to the target of a notification filter, or a [`DeliveryInjection`] into the calls that
+    /// it selects. At most one fault is played at a call: that of the injection that was added first.
+    pub fn inject_delivery(&self, injection: impl Into<DeliveryInjection>) {
+        self.state().deliveries.injections.push(injection.into());
+    }
+
+    /// Removes all injections, those into deliveries too.
     pub fn clear_injections(&self) {
-        self.state().injections.clear();
+        let mut state = self.state();
+        state.injections.clear();
+        state.deliveries.injections.clear();
+    }
+
+    /// Sends a notification now about a provision, or about the newest onboarding or inquiry of its user, to each target that has asked for
+    /// the category, and returns how many there are. What it says is what is so now: nothing need have changed. Of another category, such as
+    /// `SUPPORT`, it is told to the user's targets with an empty object.
+    pub fn trigger_notification(&self, category: &NotificationCategory, id: ProvisionId) -> usize {
+        let mut state = self.state();
+        let BankState { bank, deliveries, .. } = &mut *state;
+        let count = Event::now(bank, category.as_str(), id.get()).map_or(0, |event| deliveries.announce(bank, &event));
+        self.running.shared.wake.notify_one();
+        count
+    }
+
+    /// Waits until no notification is on its way or due by the bank's clock. Tries that are due later stay.
+    pub async fn notifications_settled(&self) {
+        self.intervene(|_| ());
+        loop {
+            let mut settled = pin!(self.running.shared.settled.notified());
+            settled.as_mut().enable();
+            if self.state().are_deliveries_settled() {
+                return;
+            }
+            settled.await;
+        }
+    }
+
+    /// Returns the last tries to call targets of notification filters, oldest first, and calls that were not made: at most 10,000, and at
+    /// most 64 MiB of bodies.
+    ///
+    /// Bodies **hold API keys, authorization codes and personal data**.
+    pub fn sent_notifications(&self) -> Vec<SentNotification> {
+        self.state().deliveries.log.entries()
+    }
+
+    /// Returns the tries of the [log](Self::sent_notifications), and empties it.
+    pub fn take_sent_notifications(&self) -> Vec<SentNotification> {
+        self.state().deliveries.log.take()
     }
 
     /// Sets a function that edits every response, error responses included, before it is signed. The edited response is
@@ -432,6 +491,16 @@ impl Sandbox {
     /// Removes the functions that edit responses.
     pub fn clear_edits(&self) {
         *lock(&self.running.shared.edits) = Edits::default();
+    }
+
+    /// Does something at the bank by itself, which may be news for targets of notification filters.
+    fn intervene<T>(&self, change: impl FnOnce(&mut Bank) -> T) -> T {
+        let mut state = self.state();
+        let result = change(&mut state.bank);
+        if state.look() {
+            self.running.shared.wake.notify_one();
+        }
+        result
     }
 
     fn state(&self) -> MutexGuard<'_, BankState> {

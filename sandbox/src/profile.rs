@@ -10,7 +10,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::objects::onboarding::FULFILLMENTS;
 use crate::settings::{
-    AcceptedInstallation, CreationResponse, DeadToken, FailureRetryResponse, FilterResponse, RejectedEntry,
+    AcceptedInstallation, CreationResponse, DeadToken, FailureRetryResponse, FilterResponse, NotificationBody,
+    RejectedEntry,
 };
 use crate::wire::response::{RawResponse, Refusal};
 
@@ -53,6 +54,13 @@ pub struct Profile {
     pub filters_shown_after: Duration,
     /// What a request to deliver failed calls again is answered with.
     pub failure_retry_response: FailureRetryResponse,
+    /// How many tries bunq makes to report an event to a target, before it stores a failure.
+    pub notification_tries: u32,
+    /// How long after a try in vain the next one follows; in whole seconds as JSON.
+    #[serde(serialize_with = "whole_seconds", deserialize_with = "from_seconds")]
+    pub notification_retry: Duration,
+    /// What bunq tells of the object of an event.
+    pub notification_body: NotificationBody,
     /// What becomes of an entry of an inquiry whose answer is rejected.
     pub rejected_entry: RejectedEntry,
     /// The status of the refusal of a second creation with one `external_uuid`; `None`: it makes a second provision.
@@ -122,6 +130,9 @@ impl Default for Profile {
             filter_response: FilterResponse::Filters,
             filters_shown_after: Duration::ZERO,
             failure_retry_response: FailureRetryResponse::Ids,
+            notification_tries: 6,
+            notification_retry: Duration::from_secs(60),
+            notification_body: NotificationBody::Whole,
             rejected_entry: RejectedEntry::AskedAgain,
             duplicate: Some(400),
             second_oauth_client: Some(400),

@@ -123,7 +123,7 @@ impl SavedState {
         bank.clock.restore(&self.clock);
         bank.numbers = self.numbers;
         bank.access.restore(self.access);
-        bank.provisions.by_id = self.provisions;
+        bank.provisions.restore(self.provisions);
         bank.objects = self.objects;
     }
 }

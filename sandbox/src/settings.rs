@@ -66,6 +66,17 @@ pub enum FilterResponse {
     Id,
 }
 
+/// What bunq tells of an object when it reports an event. Both forms are documented.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum NotificationBody {
+    /// The object as it is read, with its live keys.
+    Whole,
+    /// A provision without user, products and credential, and an inquiry with other members and statuses than when it is read.
+    Thin,
+}
+
 /// What bunq's review of an answer to an inquiry comes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]

@@ -80,6 +80,15 @@ impl Inquiry {
         is_changed
     }
 
+    /// When something of it changes by itself.
+    pub(crate) fn changes(&self, pace: Pace) -> Vec<Timestamp> {
+        let reviews = self.entries.iter().filter(|entry| entry.is_waiting()).filter_map(|entry| match pace {
+            Pace::Every(step) => Some(after(entry.answered?, step)),
+            Pace::EachRead | Pace::Manual => None,
+        });
+        reviews.chain(self.expiry).chain([self.opens]).collect()
+    }
+
     /// Notes that bunq has shown it: the next read moves on what waits. Returns whether anything has changed.
     pub(crate) fn note_shown(&mut self) -> bool {
         let waiting = self.entries.iter_mut().filter(|entry| entry.is_waiting() && !entry.is_shown);

@@ -45,6 +45,12 @@ pub(crate) struct Failure {
     pub(crate) event_type: String,
     pub(crate) object_id: u64,
     pub(crate) target: String,
+    /// The status that the target responded with in the last try.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) response_code: Option<u16>,
+    /// Why it did not respond.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) problem: Option<String>,
 }
 
 impl Object for Failure {

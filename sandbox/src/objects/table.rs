@@ -95,6 +95,11 @@ impl<T: Object> Table<T> {
         self.objects.range((owner, 0)..=(owner, u64::MAX)).map(|(_, object)| object)
     }
 
+    /// All who have objects.
+    pub(crate) fn owners(&self) -> BTreeSet<u64> {
+        self.objects.keys().map(|(owner, _)| *owner).collect()
+    }
+
     /// An object of this owner. Nobody sees another's.
     pub(crate) fn get(&self, owner: u64, id: u64) -> Result<&Stored<T>, Refusal> {
         self.objects.get(&(owner, id)).ok_or_else(|| Self::missing(id))

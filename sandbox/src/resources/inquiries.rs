@@ -16,7 +16,7 @@ use crate::clock::{after, in_bunqs_form};
 use crate::input;
 use crate::objects::inquiry::{Entry, Inquiry, SeedInquiry};
 use crate::objects::table::Stored;
-use crate::settings::Review;
+use crate::settings::{Pace, Review};
 use crate::wire::response::{RawResponse, Refusal};
 
 pub(super) const ANSWERS: &[Answer] = &[
@@ -28,7 +28,7 @@ pub(super) const ANSWERS: &[Answer] = &[
 fn list(bank: &mut Bank, request: &RoutedCall<'_>, user: u64) -> Result<RawResponse, Refusal> {
     let (filters, query) = filters(request.call.query.as_deref().unwrap_or_default())?;
     let window = Window::of(Some(&query), "inquiries")?;
-    catch_up(bank, request, user)?;
+    catch_up(bank, user, bank.settings.pace, request.now);
     let all: Vec<_> = open(bank, request, user).filter(|inquiry| filters.admit(&inquiry.content)).collect();
     let path = Operation::LIST_USER_INFORMATION_INQUIRIES.path.replace("{user_id}", &user.to_string());
     let (page, links) = window.page(&all, &format!("{path}{}", filters.query()))?;
@@ -71,7 +71,7 @@ fn open<'a>(bank: &'a Bank, request: &RoutedCall<'_>, user: u64) -> impl Iterato
 
 /// One of them, as it is by now.
 fn find<'a>(bank: &'a mut Bank, request: &RoutedCall<'_>, user: u64, id: u64) -> Result<&'a Stored<Inquiry>, Refusal> {
-    catch_up(bank, request, user)?;
+    catch_up(bank, user, bank.settings.pace, request.now);
     let found = bank.objects.inquiries.get(user, id)?;
     if found.content.opens <= request.now {
         Ok(found)
@@ -80,24 +80,38 @@ fn find<'a>(bank: &'a mut Bank, request: &RoutedCall<'_>, user: u64, id: u64) ->
     }
 }
 
-/// Does in all inquiries of a user what is due by now.
-fn catch_up(bank: &mut Bank, request: &RoutedCall<'_>, user: u64) -> Result<(), Refusal> {
-    let (pace, rejected) = (bank.settings.pace, bank.settings.profile.rejected_entry);
-    let due = |inquiry: &&Stored<Inquiry>| inquiry.content.clone().catch_up(pace, rejected, request.now);
+/// Does in all inquiries of a user what is due by now at this pace.
+fn catch_up(bank: &mut Bank, user: u64, pace: Pace, now: Timestamp) {
+    let rejected = bank.settings.profile.rejected_entry;
+    let due = |inquiry: &&Stored<Inquiry>| inquiry.content.clone().catch_up(pace, rejected, now);
     let due: Vec<_> = bank.objects.inquiries.of(user).filter(due).map(|inquiry| inquiry.id).collect();
     for id in due {
-        bank.objects.inquiries.change(user, id, request.now)?.catch_up(pace, rejected, request.now);
+        if let Ok(inquiry) = bank.objects.inquiries.change(user, id, now) {
+            inquiry.catch_up(pace, rejected, now);
+        }
     }
-    Ok(())
+}
+
+/// The same without what only reads bring about.
+pub(crate) fn catch_up_by_time(bank: &mut Bank, user: u64, now: Timestamp) {
+    let pace = match bank.settings.pace {
+        Pace::EachRead => Pace::Manual,
+        other => other,
+    };
+    catch_up(bank, user, pace, now);
 }
 
 /// An inquiry in its envelope. bunq's next read shows what follows.
 fn show(bank: &mut Bank, user: u64, id: u64) -> Result<Value, Refusal> {
     bank.objects.inquiries.note(user, id, Inquiry::note_shown)?;
-    let inquiry = bank.objects.inquiries.get(user, id)?;
+    Ok(shown(bank.objects.inquiries.get(user, id)?))
+}
+
+/// An inquiry in its envelope.
+pub(crate) fn shown(inquiry: &Stored<Inquiry>) -> Value {
     let Inquiry { person, kind, purpose, expiry, entries, .. } = &inquiry.content;
     let entries: Vec<_> = entries.iter().map(|entry| shown_entry(inquiry, entry)).collect();
-    Ok(inquiry.item(
+    inquiry.item(
         "UserInformationInquiry",
         [
             ("user_id", (*person).into()),
@@ -112,7 +126,7 @@ fn show(bank: &mut Bank, user: u64, id: u64) -> Result<Value, Refusal> {
             ("external_model_name", kind.as_str().into()),
             ("external_model_id", (*person).into()),
         ],
-    ))
+    )
 }
 
 /// bunq shows an empty context as an object, and as a list.

@@ -1,4 +1,4 @@
-//! Notification filters, calls that could not be delivered, and pinned certificates. The sandbox calls no target.
+//! Notification filters, calls that could not be delivered, and pinned certificates.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -109,7 +109,11 @@ fn failures(bank: &Bank, user: u64) -> impl Iterator<Item = &Stored<Failure>> {
 }
 
 fn shown_failure(failure: &Stored<Failure>) -> Value {
-    let Failure { user, category, event_type, object_id, target } = &failure.content;
+    let Failure { user, category, event_type, object_id, target, response_code, problem } = &failure.content;
+    let timeout = "Connection timed out after 10000 milliseconds";
+    let problem = response_code.map_or(problem.as_deref().unwrap_or(timeout).into(), |status| {
+        Value::from(format!("The target responded with {status}"))
+    });
     let filter = json!({ "category": category, "notification_target": target });
     failure.item(
         "NotificationFilterFailure",
@@ -118,8 +122,8 @@ fn shown_failure(failure: &Stored<Failure>) -> Value {
             ("category", category.as_str().into()),
             ("event_type", event_type.as_str().into()),
             ("object_id", (*object_id).into()),
-            ("exception_message", "Connection timed out after 10000 milliseconds".into()),
-            ("response_code", Value::Null),
+            ("exception_message", problem),
+            ("response_code", (*response_code).into()),
             ("notification_target", target.as_str().into()),
             ("user_id", (*user).into()),
             ("user_requested_id", Value::Null),
@@ -127,7 +131,7 @@ fn shown_failure(failure: &Stored<Failure>) -> Value {
     )
 }
 
-/// Delivers failed calls again, which then succeeds.
+/// Has failed calls made anew, with the objects as they are now. To a target that is not on loopback none is made.
 fn retry_failures(bank: &mut Bank, request: &RoutedCall<'_>, user: u64) -> Result<RawResponse, Refusal> {
     let body: RetryNotificationFilterFailuresRequest = input::body(&request.call.body)?;
     let ids = body.notification_filter_failed_ids.as_str().split(',').map(|id| input::number(id).unwrap_or_default());
@@ -137,7 +141,10 @@ fn retry_failures(bank: &mut Bank, request: &RoutedCall<'_>, user: u64) -> Resul
         return Err(Refusal::not_found(format!("There is no failed delivery {id}.")));
     }
     let (partner, table) = (bank.partner, &mut bank.objects.notification_failures);
-    ids.iter().try_for_each(|id| table.delete(partner, *id))?;
+    for id in &ids {
+        bank.retried.push(table.get(partner, *id)?.content.clone());
+        table.delete(partner, *id)?;
+    }
     let shown = match bank.settings.profile.failure_retry_response {
         FailureRetryResponse::Ids => ids.len(),
         FailureRetryResponse::Id => 1,
@@ -194,6 +201,8 @@ impl Bank {
                 event_type: "PARTNER_USER_PROVISION_PROCESS_UPDATED".to_owned(),
                 object_id: provision,
                 target: target.to_owned(),
+                response_code: None,
+                problem: None,
             })
             .collect();
         let count = failures.len();

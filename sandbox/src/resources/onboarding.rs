@@ -210,15 +210,29 @@ impl Missing {
     }
 }
 
-fn show(bank: &Bank, onboarding: &Stored<Onboarding>, user: u64) -> Value {
+/// Who has to act in an onboarding.
+pub(crate) fn action_required(bank: &Bank, onboarding: &Onboarding) -> &'static str {
+    match end_of_check(bank, onboarding) {
+        None => "USER",
+        Some(end) if bank.clock.now() < end => "SYSTEM",
+        Some(_) => "NONE",
+    }
+}
+
+/// When bunq has checked the user, if its statuses were asked for.
+pub(crate) fn end_of_check(bank: &Bank, onboarding: &Onboarding) -> Option<Timestamp> {
+    onboarding.taken.map(|taken| after(taken, bank.settings.profile.onboarding_check))
+}
+
+pub(crate) fn show(bank: &Bank, onboarding: &Stored<Onboarding>, user: u64) -> Value {
     let (now, profile) = (bank.clock.now(), &bank.settings.profile);
     let check = profile.onboarding_check;
     let taken = onboarding.content.taken;
-    let (action, status, waiting) = match taken {
-        None => ("USER", "ELECTRONIC_MONEY", None),
-        Some(taken) if now < after(taken, check / 2) => ("SYSTEM", "ELECTRONIC_MONEY", Some("AUTOMATED")),
-        Some(taken) if now < after(taken, check) => ("SYSTEM", "ELECTRONIC_MONEY", Some("MANUAL")),
-        Some(_) => ("NONE", onboarding.content.result.as_ref().unwrap_or(&profile.onboarding_result).as_str(), None),
+    let (status, waiting) = match taken {
+        None => ("ELECTRONIC_MONEY", None),
+        Some(taken) if now < after(taken, check / 2) => ("ELECTRONIC_MONEY", Some("AUTOMATED")),
+        Some(taken) if now < after(taken, check) => ("ELECTRONIC_MONEY", Some("MANUAL")),
+        Some(_) => (onboarding.content.result.as_ref().unwrap_or(&profile.onboarding_result).as_str(), None),
     };
     let message = waiting.map(|_| "A few moments");
     let members = [
@@ -226,7 +240,7 @@ fn show(bank: &Bank, onboarding: &Stored<Onboarding>, user: u64) -> Value {
         ("type", "PARTNER_USER".into()),
         ("user_status_desired", taken.map(|_| "ACTIVE").into()),
         ("user_verification_status_desired", taken.map(|_| "VERIFIED").into()),
-        ("action_required", action.into()),
+        ("action_required", action_required(bank, &onboarding.content).into()),
         ("status", status.into()),
         ("waiting_type", waiting.into()),
         ("waiting_time_message", message.into()),

@@ -20,9 +20,13 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::Request;
 use hyper::body::Incoming;
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::bank::Bank;
+use crate::deliveries::queue::{Deliveries, Try};
+use crate::deliveries::sending::Tls;
+use crate::deliveries::sent_log::NotificationOutcome;
 use crate::keys;
 use crate::lock;
 use crate::profile::Profile;
@@ -56,6 +60,12 @@ pub(crate) struct SharedState {
     pub(crate) is_on_loopback: bool,
     pub(crate) state: Mutex<BankState>,
     pub(crate) edits: Mutex<Edits>,
+    /// How targets of notification filters are called.
+    pub(crate) tls: Tls,
+    /// Told when there may be something to deliver.
+    pub(crate) wake: Notify,
+    /// Told when the worker has taken up everything that was due.
+    pub(crate) settled: Notify,
 }
 
 /// The bank, with its rate limits, injected faults, and the log of calls.
@@ -66,6 +76,7 @@ pub(crate) struct BankState {
     pub(crate) rate_limits: ServerRateLimits,
     pub(crate) injections: Injections,
     pub(crate) call_log: CallLog,
+    pub(crate) deliveries: Deliveries,
     /// The last regular response to each operation, by its id.
     pub(crate) last_responses: HashMap<&'static str, RawResponse>,
     pub(crate) state_file: Option<StateFile>,
@@ -141,6 +152,9 @@ pub(crate) async fn exchange(
             None if is_complete => state.decide(&call, route, arrived),
             None => cut_off(&call, largest),
         };
+        if state.look() {
+            shared.wake.notify_one();
+        }
         if let Err(error) = state.save() {
             handled.response = RawResponse::broken(&format!("{error}."));
             handled.effect = unsigned();
@@ -202,6 +216,9 @@ async fn arrive_late(shared: Arc<SharedState>, call: ReceivedCall, delay: Durati
     // The connection is closed: a refusal cannot be delivered.
     let _ = Route::of(&call.method, &call.path)
         .and_then(|route| resources::perform(&mut state.bank, &route, &call, signature));
+    if state.look() {
+        shared.wake.notify_one();
+    }
     // The next call says if it has failed.
     let _ = state.save();
 }
@@ -220,6 +237,21 @@ fn cut_off(call: &ReceivedCall, largest: usize) -> HandledCall {
 }
 
 impl BankState {
+    /// Finds what is to be told to targets of notification filters; returns whether there is anything to do now or later.
+    pub(crate) fn look(&mut self) -> bool {
+        self.deliveries.look(&mut self.bank)
+    }
+
+    /// Whether nothing is being told to targets, or due.
+    pub(crate) fn are_deliveries_settled(&self) -> bool {
+        self.deliveries.are_settled(self.bank.clock.now())
+    }
+
+    /// Notes what came of a try to call a target.
+    pub(crate) fn finish(&mut self, one: Try, outcome: NotificationOutcome) {
+        self.deliveries.finish(&mut self.bank, one, outcome);
+    }
+
     /// Writes to the state file what has changed since it was written to; an error if that has ever failed.
     pub(crate) fn save(&mut self) -> io::Result<()> {
         let Some(file) = &mut self.state_file else { return Ok(()) };

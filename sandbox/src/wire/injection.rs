@@ -19,17 +19,43 @@ pub struct Injection {
     fault: Fault,
     /// The id of the operation; `None`: any.
     operation: Option<&'static str>,
-    /// How many calls are still skipped.
-    after: u32,
-    /// How many times it is still played; `None`: always.
-    times: Option<u32>,
+    turns: Turns,
     carried_out: bool,
+}
+
+/// At which of the calls that an injection selects its fault is played.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Turns {
+    /// How many calls are still skipped.
+    pub(crate) after: u32,
+    /// How many times it is still played; `None`: always.
+    pub(crate) times: Option<u32>,
+}
+
+impl Turns {
+    pub(crate) const ONCE: Self = Self { after: 0, times: Some(1) };
+
+    pub(crate) fn are_over(self) -> bool {
+        self.times == Some(0)
+    }
+
+    /// Counts a call, and returns whether the fault is played at it. It is not if another one is.
+    pub(crate) fn strike(&mut self, is_free: bool) -> bool {
+        if self.after > 0 {
+            self.after -= 1;
+            return false;
+        }
+        if is_free {
+            self.times = self.times.map(|times| times.saturating_sub(1));
+        }
+        is_free
+    }
 }
 
 impl Injection {
     /// Plays `fault` once, at the next call.
     pub fn new(fault: Fault) -> Self {
-        Self { fault, operation: None, after: 0, times: Some(1), carried_out: fault.entry().when == When::After }
+        Self { fault, operation: None, turns: Turns::ONCE, carried_out: fault.entry().when == When::After }
     }
 
     /// Selects only calls of this operation. Without it every call is selected, even one of no known operation.
@@ -41,19 +67,19 @@ impl Injection {
     /// Skips the first `calls` calls that are selected. A call counts even if another injection is played at it, but not if
     /// a rate limit refuses it.
     pub fn after(mut self, calls: u32) -> Self {
-        self.after = calls;
+        self.turns.after = calls;
         self
     }
 
     /// Plays the fault at `calls` calls.
     pub fn times(mut self, calls: u32) -> Self {
-        self.times = Some(calls);
+        self.turns.times = Some(calls);
         self
     }
 
     /// Plays the fault at every call that is selected.
     pub fn always(mut self) -> Self {
-        self.times = None;
+        self.turns.times = None;
         self
     }
 
@@ -98,13 +124,10 @@ impl Injections {
 
     /// Counts a call in all injections, and returns the fault to play at it.
     pub(crate) fn strike(&mut self, operation: Option<&Operation>) -> Option<Struck> {
-        self.0.retain(|injection| injection.times != Some(0));
+        self.0.retain(|injection| !injection.turns.are_over());
         let mut struck = None;
         for injection in self.0.iter_mut().filter(|injection| injection.concerns(operation)) {
-            if injection.after > 0 {
-                injection.after -= 1;
-            } else if struck.is_none() {
-                injection.times = injection.times.map(|times| times - 1);
+            if injection.turns.strike(struck.is_none()) {
                 struck = Some(Struck { fault: injection.fault, carried_out: injection.carried_out });
             }
         }

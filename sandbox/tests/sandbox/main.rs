@@ -4,11 +4,14 @@
 
 #[path = "../../../tests/common/mod.rs"]
 mod common;
+#[path = "../../../tests/common/tls.rs"]
+mod tls;
 
 mod caller;
 mod sandbox_attachments;
 mod sandbox_clock;
 mod sandbox_credentials;
+mod sandbox_deliveries;
 mod sandbox_faults;
 mod sandbox_identity;
 mod sandbox_inquiries;

@@ -51,6 +51,9 @@ pub(crate) struct StoredProvision {
     /// Whether something has changed since it was saved.
     #[serde(skip)]
     is_changed: bool,
+    /// Whether it has taken a step of which nobody was told.
+    #[serde(skip)]
+    has_moved: bool,
 }
 
 /// The OAuth request, as far as it is stored.
@@ -88,7 +91,19 @@ impl StoredProvision {
             credential: None,
             user: None,
             is_changed: true,
+            has_moved: false,
         }
+    }
+
+    /// Whether it has taken a step since this was called before.
+    pub(crate) fn take_moved(&mut self) -> bool {
+        std::mem::take(&mut self.has_moved)
+    }
+
+    /// When it takes its next step, if time makes it do so.
+    pub(crate) fn next_step(&self, terms: Terms) -> Option<Timestamp> {
+        let Pace::Every(interval) = terms.pace else { return None };
+        self.step.on(LifeCycleEvent::Progress).map(|_| after(self.since, interval))
     }
 
     /// Whether something has changed since this was called before.
@@ -121,7 +136,7 @@ impl StoredProvision {
         self.since = now;
         self.updated = now;
         self.was_read = false;
-        self.is_changed = true;
+        (self.is_changed, self.has_moved) = (true, true);
         true
     }
 

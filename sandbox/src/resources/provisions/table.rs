@@ -1,5 +1,6 @@
 //! All provisions of the bank.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bunq_partner::types::{Cursor, Secret};
@@ -22,11 +23,15 @@ pub(crate) struct ProvisionTable {
     /// The status of the refusal of an `external_uuid` that was used before; `None`: it makes a second provision.
     duplicate: Option<u16>,
     pub(crate) by_id: Vec<StoredProvision>,
+    /// Those that may have moved since somebody asked.
+    touched: Vec<u64>,
+    /// When those in motion take their next steps by themselves, or earlier.
+    steps: BTreeSet<(Timestamp, u64)>,
 }
 
 impl ProvisionTable {
     pub(crate) fn new(terms: Terms, duplicate: Option<u16>) -> Self {
-        Self { terms, duplicate, by_id: Vec::new() }
+        Self { terms, duplicate, by_id: Vec::new(), touched: Vec::new(), steps: BTreeSet::new() }
     }
 
     /// Creates a provision and returns it.
@@ -48,8 +53,9 @@ impl ProvisionTable {
         if let Some(director) = creation.director.filter(|director| self.position(*director).is_err()) {
             return Err(Creation::unknown_director(director));
         }
-        let position = self.by_id.len();
-        self.by_id.push(StoredProvision::new(numbers.next(), uuid, Arc::new(creation.profile), now));
+        let (position, id) = (self.by_id.len(), numbers.next());
+        self.by_id.push(StoredProvision::new(id, uuid, Arc::new(creation.profile), now));
+        self.touched.push(id);
         Ok(&self.by_id[position])
     }
 
@@ -59,6 +65,7 @@ impl ProvisionTable {
         let made = std::iter::repeat_with(|| {
             let mut provision = StoredProvision::new(numbers.next(), Uuid::new_v4(), Arc::clone(&profile), now);
             while provision.on(LifeCycleEvent::Progress, terms, now, numbers) {}
+            provision.take_moved();
             provision
         });
         let before = self.by_id.len();
@@ -78,6 +85,7 @@ impl ProvisionTable {
             return Err(format!("the external_uuid {uuid} is there twice"));
         }
         let position = self.by_id.len();
+        self.touched.push(provision.id);
         self.by_id.push(provision);
         Ok(&mut self.by_id[position])
     }
@@ -93,6 +101,7 @@ impl ProvisionTable {
     /// The provision as a client reads it, in its envelope.
     pub(crate) fn read(&mut self, id: u64, now: Timestamp, numbers: &mut Numbers) -> Option<Value> {
         let terms = self.terms;
+        self.touched.push(id);
         let provision = self.get(id, now, numbers)?;
         provision.before_read(terms, now, numbers);
         Some(item(provision.read(now)))
@@ -139,6 +148,7 @@ impl ProvisionTable {
             }
             _ => listing.pagination(None),
         };
+        self.touched.extend(page.iter().map(|(id, _)| *id));
         Ok((page.into_iter().map(|(_, item)| item).collect(), links))
     }
 
@@ -151,12 +161,14 @@ impl ProvisionTable {
         numbers: &mut Numbers,
     ) -> Option<Result<(), Refusal>> {
         let terms = self.terms;
+        self.touched.push(id);
         self.get(id, now, numbers).map(|provision| provision.wish(event, terms, now, numbers))
     }
 
     /// Applies an event to a provision for a test; returns whether it was possible.
     pub(crate) fn on(&mut self, id: u64, event: LifeCycleEvent, now: Timestamp, numbers: &mut Numbers) -> bool {
         let terms = self.terms;
+        self.touched.push(id);
         self.get(id, now, numbers).is_some_and(|provision| provision.on(event, terms, now, numbers))
     }
 
@@ -173,6 +185,37 @@ impl ProvisionTable {
             let is_holder = provision.credential_in_force().is_some_and(|credential| credential.token == *token);
             is_holder.then_some(provision)
         })
+    }
+
+    /// Replaces all provisions by these, in the order of their ids.
+    pub(crate) fn restore(&mut self, provisions: Vec<StoredProvision>) {
+        self.touched = provisions.iter().map(|provision| provision.id).collect();
+        self.by_id = provisions;
+    }
+
+    /// The provisions that have taken steps since this was called before, each once, after the steps that are due by now.
+    ///
+    /// It visits those that something has happened to, and no others.
+    pub(crate) fn take_moved(&mut self, now: Timestamp, numbers: &mut Numbers) -> Vec<u64> {
+        let mut ids: BTreeSet<_> = std::mem::take(&mut self.touched).into_iter().collect();
+        while let Some((_, id)) = self.steps.first().filter(|(due, _)| *due <= now).copied() {
+            self.steps.pop_first();
+            ids.insert(id);
+        }
+        let terms = self.terms;
+        ids.retain(|id| {
+            let Ok(position) = self.position(*id) else { return false };
+            let provision = &mut self.by_id[position];
+            provision.catch_up(terms, now, numbers);
+            self.steps.extend(provision.next_step(terms).map(|due| (due, *id)));
+            provision.take_moved()
+        });
+        ids.into_iter().collect()
+    }
+
+    /// When one takes its next step by itself, or earlier.
+    pub(crate) fn next_step(&self) -> Option<Timestamp> {
+        self.steps.first().map(|(due, _)| *due)
     }
 
     /// Whether there is a user with this `UserApiKey.id`.
