@@ -20,6 +20,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
@@ -67,37 +68,24 @@ impl Receiver {
     }
 
     async fn with(acceptor: TlsAcceptor) -> Self {
+        Self::serve(Some(acceptor)).await
+    }
+
+    /// Serves without TLS if there is no acceptor.
+    async fn serve(acceptor: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let url = format!("https://{}/bunq/secret-segment", listener.local_addr().unwrap());
+        let scheme = if acceptor.is_some() { "https" } else { "http" };
+        let url = format!("{scheme}://{}/bunq/secret-segment", listener.local_addr().unwrap());
         let (status, received) = (Arc::new(AtomicU16::new(200)), Arc::new(Mutex::new(Vec::new())));
         let receiver = Self { url, status: Arc::clone(&status), received: Arc::clone(&received) };
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let (acceptor, status, received) = (acceptor.clone(), Arc::clone(&status), Arc::clone(&received));
                 tokio::spawn(async move {
+                    let Some(acceptor) = acceptor else { return answer(stream, false, status, received).await };
                     let Ok(stream) = acceptor.accept(stream).await else { return };
                     let has_certificate = stream.get_ref().1.peer_certificates().is_some();
-                    let service = service_fn(|request: Request<Incoming>| {
-                        let (status, received) = (Arc::clone(&status), Arc::clone(&received));
-                        async move {
-                            assert_eq!(request.method(), "POST");
-                            let header = |name| request.headers().get(name).map_or("", |value| value.to_str().unwrap());
-                            let content_type = header("content-type").to_owned();
-                            let path = request.uri().to_string();
-                            let place = {
-                                let mut received = received.lock().unwrap();
-                                received.push(Received { path, content_type, body: None, has_certificate });
-                                received.len() - 1
-                            };
-                            if let Ok(body) = request.into_body().collect().await {
-                                let body = serde_json::from_slice(&body.to_bytes()).unwrap();
-                                received.lock().unwrap()[place].body = Some(body);
-                            }
-                            let response = Response::builder().status(status.load(Ordering::SeqCst));
-                            Ok::<_, Infallible>(response.body(Empty::<Bytes>::new()).unwrap())
-                        }
-                    });
-                    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+                    answer(stream, has_certificate, status, received).await;
                 });
             }
         });
@@ -122,6 +110,36 @@ impl Receiver {
         let id = |event: &Value| event["object"]["PartnerUserProvision"]["id"].as_u64().unwrap();
         self.events().iter().map(id).collect()
     }
+}
+
+/// Notes the request of a connection, and responds with this status.
+async fn answer(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    has_certificate: bool,
+    status: Arc<AtomicU16>,
+    received: Arc<Mutex<Vec<Received>>>,
+) {
+    let service = service_fn(|request: Request<Incoming>| {
+        let (status, received) = (Arc::clone(&status), Arc::clone(&received));
+        async move {
+            assert_eq!(request.method(), "POST");
+            let header = |name| request.headers().get(name).map_or("", |value| value.to_str().unwrap());
+            let content_type = header("content-type").to_owned();
+            let path = request.uri().to_string();
+            let place = {
+                let mut received = received.lock().unwrap();
+                received.push(Received { path, content_type, body: None, has_certificate });
+                received.len() - 1
+            };
+            if let Ok(body) = request.into_body().collect().await {
+                let body = serde_json::from_slice(&body.to_bytes()).unwrap();
+                received.lock().unwrap()[place].body = Some(body);
+            }
+            let response = Response::builder().status(status.load(Ordering::SeqCst));
+            Ok::<_, Infallible>(response.body(Empty::<Bytes>::new()).unwrap())
+        }
+    });
+    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 
 fn filter(category: &NotificationCategory, target: &str) -> Value {
@@ -464,6 +482,30 @@ async fn a_filter_that_asks_for_a_client_certificate_gets_one() {
         let error = Sandbox::builder().client_certificate(Secret::new(pem)).start().await.unwrap_err().to_string();
         assert!(error.starts_with("the client certificate cannot be used: ") && error.contains(problem), "{error}");
     }
+}
+
+#[tokio::test]
+async fn plain_http_shows_no_certificate_to_either_side() {
+    test_timeout::start();
+    let sandbox = Sandbox::start().await.unwrap();
+    let client = sandbox.client().build().unwrap();
+    let receiver = Receiver::serve(None).await;
+    let mut filter = filter(&PROVISION, &receiver.url);
+    let id = sandbox.populate(1)[0];
+    let send = async |filter: &Value| {
+        set_filters(&client.api(), vec![filter.clone()]).await;
+        assert_eq!(sandbox.trigger_notification(&PROVISION, id), 1);
+        sandbox.notifications_settled().await;
+        outcomes(&sandbox)
+    };
+    assert_eq!(send(&filter).await, [NotificationOutcome::Responded(200)]);
+    assert_eq!(receiver.provisions(), [id.get()]);
+    let chain = json!({ "certificate_chain": [{ "certificate": self_signed().1 }] });
+    client.api().call(&Operation::CREATE_PINNED_CERTIFICATE, &[], Some(&chain)).await.unwrap();
+    assert_eq!(send(&filter).await, [NotificationOutcome::PinMismatch]);
+    filter["all_verification_type"] = json!(["BUNQ_CERTIFICATE"]);
+    assert_eq!(send(&filter).await, [NotificationOutcome::NoClientCertificate]);
+    assert!(receiver.take().is_empty());
 }
 
 #[tokio::test]
