@@ -65,8 +65,8 @@ pub enum ErrorKind {
     Duplicate,
     /// The stored context cannot be used or written.
     Context,
-    /// The [`Journal`](crate::Journal) of bulk work or the [receipts](crate::ReceiptFile) cannot be read or written, or
-    /// belong to something else.
+    /// The [`Journal`](crate::Journal) of bulk work, a journal of hints or the [receipts](crate::ReceiptFile) cannot be read or written,
+    /// or belong to something else.
     Storage,
     /// The [`Shutdown`](crate::Shutdown) of the client, or of the operation that the call is a part of, has begun. Nothing was sent.
     ShutDown,

@@ -4,6 +4,8 @@
 //! object is read over the API. [`Notification`] is the message of a call, and [`Hint`] what of it may be kept: which object it is
 //! about, without keys and without anything about a person.
 //!
+//! With the feature `webhook`, a `Journal` keeps hints until they are done, over crashes too; `FileJournal` does so in a file.
+//!
 //! ```
 //! use bunq_partner::Timestamp;
 //! use bunq_partner::webhook::{HintedObject, Notification};
@@ -24,7 +26,11 @@
 //! ```
 
 mod hint;
+#[cfg(feature = "webhook")]
+mod journal;
 mod notification;
 
 pub use self::hint::{Hint, HintedObject};
+#[cfg(feature = "webhook")]
+pub use self::journal::{Appended, EntryId, FileJournal, Journal, JournalBounds};
 pub use self::notification::{InvalidNotification, Notification, NotifiedObject};

@@ -2,5 +2,12 @@
 
 #![allow(clippy::panic, clippy::unwrap_used)]
 
+#[cfg(feature = "webhook")]
+#[path = "../common/mod.rs"]
+mod common;
 mod fuzz;
+#[cfg(feature = "webhook")]
+mod journal;
+#[cfg(feature = "webhook")]
+mod killed;
 mod message;

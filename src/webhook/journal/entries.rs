@@ -1,0 +1,171 @@
+//! The entries of a journal that are not done, as the lines of its file. Nothing here does I/O.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+use jiff::Timestamp as Moment;
+use serde::{Deserialize, Serialize};
+
+use super::bounds::JournalBounds;
+use super::interface::EntryId;
+use crate::webhook::Hint;
+
+/// The beginning of the first line.
+pub(super) const MAGIC: &[u8] = br#"{"bunq_partner_hints":"#;
+
+/// The first line.
+const HEADER: &[u8] = b"{\"bunq_partner_hints\":1}\n";
+
+/// The length of the longest line, with its line break.
+pub(super) const MAX_LINE: usize = 200;
+
+/// How many entries a page has.
+const PAGE: usize = 1000;
+
+/// How much of the file may be lines that say nothing any more, beside as much as those that do.
+const SPARE: usize = 1024 * 1024;
+
+/// A line after the first: `[1,[…]]`, and `[1]` when that is done.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Line {
+    Entry(u64, Hint),
+    Done((u64,)),
+}
+
+impl Line {
+    fn read(line: &[u8]) -> Result<Self, String> {
+        serde_json::from_slice(line).map_err(|_| "a line is neither an entry nor what is done".into())
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Entries {
+    bounds: JournalBounds,
+    /// In the order in which they were appended.
+    pending: BTreeMap<u64, Entry>,
+    /// The number of the next one.
+    next: u64,
+    /// How many were dropped because of their age.
+    expired: u64,
+    /// The length of the lines of all that are pending, and of the file.
+    needed: usize,
+    written: usize,
+}
+
+#[derive(Debug)]
+struct Entry {
+    line: Vec<u8>,
+    arrived: Moment,
+}
+
+impl Entries {
+    pub(super) fn new(bounds: JournalBounds) -> Self {
+        Self { bounds, pending: BTreeMap::new(), next: 1, expired: 0, needed: 0, written: 0 }
+    }
+
+    /// Takes in a line of the file.
+    pub(super) fn take(&mut self, number: u64, line: &[u8]) -> Result<(), String> {
+        if number == 1 {
+            let is_known = HEADER.strip_suffix(b"\n") == Some(line);
+            return is_known.then_some(()).ok_or_else(|| "it is of another version of this program".into());
+        }
+        match Line::read(line)? {
+            Line::Entry(number, hint) => {
+                self.insert(number, [line, b"\n"].concat(), &hint);
+                self.next = self.next.max(number.saturating_add(1));
+            }
+            Line::Done((number,)) => self.remove(number),
+        }
+        Ok(())
+    }
+
+    /// Gives a hint its number and its line. `None` if there is no place.
+    pub(super) fn append(&mut self, hint: &Hint, now: Moment) -> Result<Option<(u64, Vec<u8>)>, String> {
+        self.expire(now);
+        if self.pending.len() >= self.bounds.max_entries {
+            return Ok(None);
+        }
+        let number = self.next;
+        let line = line_of(&(number, hint))?;
+        if line.len() > MAX_LINE {
+            return Err(format!("an entry of {} bytes is longer than {MAX_LINE}", line.len()));
+        }
+        // One that could not be read again would be taken for damage, and lost with those after it.
+        Line::read(&line)?;
+        self.next += 1;
+        self.written += line.len();
+        self.insert(number, line.clone(), hint);
+        Ok(Some((number, line)))
+    }
+
+    /// Removes an entry that is done, and returns the line that says so. `None` if it is not there.
+    pub(super) fn done(&mut self, number: u64) -> Result<Option<Vec<u8>>, String> {
+        if !self.pending.contains_key(&number) {
+            return Ok(None);
+        }
+        let line = line_of(&(number,))?;
+        self.written += line.len();
+        self.remove(number);
+        Ok(Some(line))
+    }
+
+    /// Removes an entry that was not written.
+    pub(super) fn remove(&mut self, number: u64) {
+        if let Some(entry) = self.pending.remove(&number) {
+            self.needed -= entry.line.len();
+        }
+    }
+
+    pub(super) fn page(&mut self, after: Option<EntryId>, now: Moment) -> Result<Vec<(EntryId, Hint)>, String> {
+        self.expire(now);
+        let after = after.map_or(Bound::Unbounded, |id| Bound::Excluded(id.get()));
+        let page = self.pending.range((after, Bound::Unbounded)).take(PAGE);
+        page.map(|(_, entry)| match Line::read(&entry.line)? {
+            Line::Entry(number, hint) => Ok((EntryId::new(number), hint)),
+            Line::Done(_) => Err("an entry is none".into()),
+        })
+        .collect()
+    }
+
+    /// The whole file, without what says nothing any more.
+    pub(super) fn content(&mut self, now: Moment) -> Vec<u8> {
+        self.expire(now);
+        let lines = self.pending.values().map(|entry| entry.line.as_slice());
+        let content: Vec<_> = std::iter::once(HEADER).chain(lines).flatten().copied().collect();
+        self.written = content.len();
+        content
+    }
+
+    /// Whether the file is worth being written anew.
+    pub(super) fn is_worth_rewriting(&self) -> bool {
+        self.written > 2 * self.needed + SPARE
+    }
+
+    pub(super) fn expired(&self) -> u64 {
+        self.expired
+    }
+
+    fn insert(&mut self, number: u64, line: Vec<u8>, hint: &Hint) {
+        self.remove(number);
+        self.needed += line.len();
+        self.pending.insert(number, Entry { line, arrived: hint.arrived.as_jiff() });
+    }
+
+    /// Drops those that are too old. They have arrived nearly in their order.
+    fn expire(&mut self, now: Moment) {
+        while let Some(first) = self.pending.first_entry()
+            && now.duration_since(first.get().arrived).unsigned_abs() > self.bounds.max_age
+            && first.get().arrived < now
+        {
+            self.needed -= first.remove().line.len();
+            self.expired += 1;
+        }
+    }
+}
+
+fn line_of(line: &impl Serialize) -> Result<Vec<u8>, String> {
+    let mut line = serde_json::to_vec(line).map_err(|error| error.to_string())?;
+    line.push(b'\n');
+    Ok(line)
+}

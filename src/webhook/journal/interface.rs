@@ -1,0 +1,93 @@
+//! The interface of journals of hints.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::error::Error;
+use crate::transport::credentials::BoxFuture;
+use crate::webhook::Hint;
+
+/// The number of an entry in its [`Journal`], as long as the journal is open. Entries that were appended later have larger numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EntryId(u64);
+
+impl EntryId {
+    /// Makes the id of an entry, for a journal of your own.
+    pub const fn new(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// The number itself.
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+}
+
+/// Whether a journal has taken a hint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use = "a hint that was not taken is lost, unless the caller is told to call again"]
+pub enum Appended {
+    /// It is kept, also over a crash, until it is done.
+    Kept(EntryId),
+    /// The journal has no place for it. Answer the call with 503, and bunq calls again.
+    Full,
+}
+
+/// Where hints are kept until they are done, so that a call that was answered with 200 is not lost in a crash.
+///
+/// [`FileJournal`] is the usual choice. Write one of your own for a database: an entry is a number and a [`Hint`],
+/// which is stored by its [`Serialize`](serde::Serialize), in at most [`Hint::MAX_LEN`] bytes of JSON. An implementation promises:
+///
+/// - **Durability.** When `append` returns [`Appended::Kept`], the entry survives a crash of the process and of the machine.
+/// - **At least once.** An entry that is not done is among the `pending` ones of the next process. One whose `done` had not returned
+///   may be, too. An entry whose `append` failed, or was dropped, may be there or not.
+/// - **Bounds.** It has a bound, and answers [`Appended::Full`] beyond it. Nothing else makes place than `done`, and the age of an entry.
+///
+/// Errors are made with [`Error::storage`], and name the journal and what to do. No method may block its thread. One process uses
+/// a journal at a time.
+///
+/// [`FileJournal`]: crate::webhook::FileJournal
+pub trait Journal: fmt::Debug + Send + Sync + 'static {
+    /// Names the journal in errors, without a secret: `the journal of hints /var/lib/acme/hints`.
+    fn name(&self) -> String;
+
+    /// Keeps a hint. It returns when the hint is safe.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Storage`](crate::ErrorKind::Storage) if it cannot be written.
+    fn append(&self, hint: Hint) -> BoxFuture<'_, Result<Appended, Error>>;
+
+    /// Keeps an entry no longer. One that is not there is done already.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Storage`](crate::ErrorKind::Storage) if it cannot be written. The entry may come again after a crash.
+    fn done(&self, id: EntryId) -> BoxFuture<'_, Result<(), Error>>;
+
+    /// Returns the next entries after `after` that are not done, the oldest first: as many as fit into a page, and none only if there
+    /// are no more.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Storage`](crate::ErrorKind::Storage) if it cannot be read.
+    fn pending(&self, after: Option<EntryId>) -> BoxFuture<'_, Result<Vec<(EntryId, Hint)>, Error>>;
+}
+
+impl<T: Journal + ?Sized> Journal for Arc<T> {
+    fn name(&self) -> String {
+        (**self).name()
+    }
+
+    fn append(&self, hint: Hint) -> BoxFuture<'_, Result<Appended, Error>> {
+        (**self).append(hint)
+    }
+
+    fn done(&self, id: EntryId) -> BoxFuture<'_, Result<(), Error>> {
+        (**self).done(id)
+    }
+
+    fn pending(&self, after: Option<EntryId>) -> BoxFuture<'_, Result<Vec<(EntryId, Hint)>, Error>> {
+        (**self).pending(after)
+    }
+}

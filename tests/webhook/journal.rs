@@ -1,0 +1,379 @@
+//! The journal of hints: what it keeps, for how long, and what it refuses.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use bunq_partner::webhook::{Appended, EntryId, FileJournal, Hint, HintedObject, Journal, JournalBounds};
+use bunq_partner::{ErrorKind, jiff};
+use futures_util::FutureExt as _;
+use futures_util::future::join_all;
+use serde_json::json;
+
+use crate::common::Folder;
+
+/// The hint about a provision, of a call that arrives now.
+pub(crate) fn hint(number: u64) -> Hint {
+    hint_of(number, jiff::Timestamp::now())
+}
+
+fn hint_of(number: u64, arrived: jiff::Timestamp) -> Hint {
+    let event = "PARTNER_USER_PROVISION_PROCESS_UPDATED";
+    let encoded = json!([
+        "PARTNER_USER_PROVISION",
+        event,
+        "provision",
+        number,
+        null,
+        1_755_096_318_621_550_i64,
+        arrived.as_millisecond()
+    ]);
+    serde_json::from_value(encoded).unwrap()
+}
+
+/// The provisions that the entries are about, in their order.
+pub(crate) async fn pending(journal: &FileJournal) -> Vec<u64> {
+    let (mut found, mut after) = (Vec::new(), None);
+    loop {
+        let page = journal.pending(after).await.unwrap();
+        let Some((last, _)) = page.last() else { return found };
+        after = Some(*last);
+        found.extend(page.iter().map(|(_, hint)| match hint.object {
+            Some(HintedObject::Provision(id)) => id.get(),
+            ref other => panic!("{other:?}"),
+        }));
+    }
+}
+
+pub(crate) async fn open(path: &Path) -> FileJournal {
+    FileJournal::open(path, JournalBounds::default()).await.unwrap()
+}
+
+pub(crate) async fn kept(journal: &FileJournal, number: u64) -> EntryId {
+    match journal.append(hint(number)).await.unwrap() {
+        Appended::Kept(id) => id,
+        Appended::Full => panic!("there is no place for {number}"),
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_done_is_there_again() {
+    test_timeout::start();
+    let folder = Folder::new();
+    let path = folder.path("hints");
+    let journal = open(&path).await;
+    let mut entries = Vec::new();
+    for number in 1..=2_500 {
+        entries.push(journal.append(hint(number)));
+    }
+    let appended: Vec<_> = join_all(entries).await.into_iter().map(Result::unwrap).collect();
+    for (number, appended) in (1..).zip(&appended) {
+        let Appended::Kept(entry) = *appended else { panic!("{appended:?}") };
+        if number % 3 == 0 {
+            journal.done(entry).await.unwrap();
+            // It is done already.
+            journal.done(entry).await.unwrap();
+        }
+    }
+    let (before, left) = (pending(&journal).await, (1..=2_500).filter(|number| number % 3 != 0));
+    assert!(before.iter().copied().collect::<BTreeSet<_>>().into_iter().eq(left));
+    drop(journal);
+    let journal = open(&path).await;
+    // An entry after a restart has a number of its own.
+    let entry = kept(&journal, 9_000).await;
+    assert_eq!(pending(&journal).await.last(), Some(&9_000));
+    journal.done(entry).await.unwrap();
+    assert!(pending(&journal).await == before, "they are in another order");
+}
+
+#[tokio::test]
+async fn an_entry_has_at_most_200_bytes_and_only_what_is_in_the_hint() {
+    test_timeout::start();
+    let folder = Folder::new();
+    let path = folder.path("hints");
+    let journal = open(&path).await;
+    let longest: Hint = serde_json::from_value(json!([
+        "USER_INFORMATION_INQUIRY",
+        "USER_INFORMATION_INQUIRY_EXPECTING_REPLY_FROM_USER",
+        "inquiry",
+        i64::MAX,
+        i64::MAX,
+        253_402_207_199_999_999_i64,
+        jiff::Timestamp::now().as_millisecond(),
+    ]))
+    .unwrap();
+    assert!(matches!(journal.append(longest.clone()).await.unwrap(), Appended::Kept(_)));
+    assert_eq!(journal.pending(None).await.unwrap()[0].1, longest);
+    let text = fs::read_to_string(&path).unwrap();
+    let lines: Vec<_> = text.split_inclusive('\n').collect();
+    assert_eq!(lines[0], "{\"bunq_partner_hints\":1}\n");
+    assert_eq!(lines[1], format!("[1,{}]\n", serde_json::to_string(&longest).unwrap()));
+    assert!(lines.len() == 2 && lines[1].len() <= 200, "{}", lines[1].len());
+    #[cfg(unix)]
+    for name in ["hints", "hints.lock"] {
+        let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(folder.path(name)).unwrap().permissions());
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_full_journal_says_so_and_what_is_done_makes_place() {
+    test_timeout::start();
+    let folder = Folder::new();
+    let journal = FileJournal::open(folder.path("hints"), JournalBounds::default().max_entries(16)).await.unwrap();
+    // Those that are being written have their places already.
+    let appended: Vec<_> = join_all((0..40).map(|number| journal.append(hint(number + 1)))).await;
+    let kept: Vec<_> = appended
+        .into_iter()
+        .filter_map(|appended| match appended.unwrap() {
+            Appended::Kept(id) => Some(id),
+            Appended::Full => None,
+        })
+        .collect();
+    assert_eq!((kept.len(), pending(&journal).await.len()), (16, 16));
+    assert_eq!(journal.append(hint(1)).await.unwrap(), Appended::Full);
+    journal.done(kept[3]).await.unwrap();
+    assert!(matches!(journal.append(hint(100)).await.unwrap(), Appended::Kept(_)));
+    assert_eq!(journal.append(hint(1)).await.unwrap(), Appended::Full);
+    assert_eq!(pending(&journal).await.last(), Some(&100));
+}
+
+#[tokio::test]
+async fn a_call_that_is_given_up_leaves_no_place_taken() {
+    test_timeout::start();
+    let folder = Folder::new();
+    let journal = FileJournal::open(folder.path("hints"), JournalBounds::default().max_entries(1)).await.unwrap();
+    for number in 1..=20 {
+        // It has begun to be written, and may be written already.
+        if let Some(appended) = journal.append(hint(number)).now_or_never() {
+            let Ok(Appended::Kept(entry)) = appended else { panic!("{appended:?}") };
+            journal.done(entry).await.unwrap();
+        }
+    }
+    assert!(pending(&journal).await.is_empty());
+    kept(&journal, 30).await;
+    assert_eq!(pending(&journal).await, [30]);
+}
+
+#[tokio::test]
+async fn an_entry_that_is_too_old_makes_place_and_is_counted() {
+    test_timeout::start();
+    let folder = Folder::new();
+    let path = folder.path("hints");
+    let bounds = JournalBounds::default().max_entries(2).max_age(Duration::from_secs(60));
+    let journal = FileJournal::open(&path, bounds).await.unwrap();
+    let before = |seconds| jiff::Timestamp::now() - Duration::from_secs(seconds);
+    for (number, seconds) in [(1, 61), (2, 30)] {
+        assert!(matches!(journal.append(hint_of(number, before(seconds))).await.unwrap(), Appended::Kept(_)));
+    }
+    kept(&journal, 3).await;
+    assert_eq!((pending(&journal).await, journal.expired()), (vec![2, 3], 1));
+    assert_eq!(journal.append(hint(4)).await.unwrap(), Appended::Full);
+    drop(journal);
+    assert_eq!(pending(&FileJournal::open(&path, bounds).await.unwrap()).await, [2, 3]);
+}
+
+/// What says nothing any more does not grow for ever, while calls come in.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_of_what_is_done_is_replaced() {
+    test_timeout::start();
+    let folder = Folder::new();
+    let path = folder.path("hints");
+    let journal = open(&path).await;
+    let oldest = kept(&journal, 1).await;
+    let mut longest = 0;
+    for round in 0..20_u64 {
+        let of_round = |number: u64| {
+            let journal = journal.clone();
+            async move {
+                let entry = kept(&journal, 1_000 * (round + 1) + number).await;
+                if number > 1 {
+                    journal.done(entry).await.unwrap();
+                }
+            }
+        };
+        join_all((1..=1_000).map(|number| tokio::spawn(of_round(number)))).await.into_iter().for_each(Result::unwrap);
+        longest = longest.max(fs::metadata(&path).unwrap().len());
+    }
+    // 20,000 entries are 3 MB.
+    assert!(longest < 1_600_000, "{longest}");
+    let left: BTreeSet<_> = (1..=20).map(|round| 1_000 * round + 1).chain([1]).collect();
+    assert_eq!(pending(&journal).await.into_iter().collect::<BTreeSet<_>>(), left);
+    drop(journal);
+    let journal = open(&path).await;
+    assert_eq!(pending(&journal).await.into_iter().collect::<BTreeSet<_>>(), left);
+    journal.done(oldest).await.unwrap();
+    assert!(!pending(&journal).await.contains(&1));
+}
+
+/// Wherever the last write is cut, everything before it is there, and the journal goes on.
+#[tokio::test]
+async fn a_torn_end_is_cut_off() {
+    test_timeout::start();
+    let folder = Folder::new();
+    let path = folder.path("hints");
+    let journal = open(&path).await;
+    let first = kept(&journal, 1).await;
+    kept(&journal, 2).await;
+    journal.done(first).await.unwrap();
+    let before = fs::read(&path).unwrap();
+    kept(&journal, 3).await;
+    drop(journal);
+    let whole = fs::read(&path).unwrap();
+    let cut = (before.len()..=whole.len()).map(|len| whole[..len].to_vec());
+    // What a file system may leave in blocks that it did not store, and what was there before.
+    let other = [&b"\0\0\0\0\0\0"[..], b"[4,[\"PARTNER", b"\xff\xfe\n", b"[4,[]]\n", b"[\n[5]x\n", &[b'7'; 5_000]]
+        .map(|end| [&before[..], end].concat());
+    let holes = (before.len()..whole.len()).map(|place| {
+        let mut hole = whole.clone();
+        hole[place] = 0;
+        hole
+    });
+    for (case, torn) in cut.chain(other).chain(holes).enumerate() {
+        // Where the line break alone lacks, it is added.
+        let text = &whole[before.len()..whole.len() - 1];
+        let third = matches!(torn[before.len()..].strip_prefix(text), Some(b"" | b"\0" | b"\n"));
+        let path = folder.file(&format!("torn{case}"), "");
+        fs::write(&path, &torn).unwrap();
+        let journal = open(&path).await;
+        let expected: &[_] = if third { &[2, 3] } else { &[2] };
+        assert_eq!(pending(&journal).await, expected, "{case}: {:?}", String::from_utf8_lossy(&torn));
+        if case % 16 == 0 {
+            kept(&journal, 9).await;
+            drop(journal);
+            assert_eq!(pending(&open(&path).await).await, [expected, &[9]].concat(), "{case}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_journal_of_ones_own_is_refused_and_left() {
+    test_timeout::start();
+    let folder = Folder::new();
+    let header = "{\"bunq_partner_hints\":1}\n";
+    let damaged = format!("{header}[1,]\n{}", "[2]\n".repeat(20_000));
+    for (name, text, problem) in [
+        ("text", "some text\n", "it does not hold hints: give the path of a file that does"),
+        ("bulk", "{\"bunq_partner_journal\":2}\n", "it does not hold hints"),
+        ("later", "{\"bunq_partner_hints\":2}\n[1]\n", "it is of another version of this program"),
+        ("damaged", &damaged, "line 2 is damaged"),
+    ] {
+        let path = folder.file(name, text);
+        let error = FileJournal::open(&path, JournalBounds::default()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Storage);
+        let named = format!("the journal of hints {}: ", path.display());
+        assert!(error.to_string().contains(&named) && error.to_string().contains(problem), "{error}");
+        assert!(fs::read_to_string(&path).unwrap() == text, "{name}");
+    }
+    let error = FileJournal::open(folder.path("none/hints"), JournalBounds::default()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Storage);
+    #[cfg(unix)]
+    {
+        let path = folder.file("everybody's", header);
+        fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+        let error = FileJournal::open(&path, JournalBounds::default()).await.unwrap_err();
+        assert!(error.to_string().contains("so that others may have read or changed it: `chmod 600"), "{error}");
+        std::os::unix::fs::symlink("text", folder.path("link")).unwrap();
+        let error = FileJournal::open(folder.path("link"), JournalBounds::default()).await.unwrap_err();
+        assert!(error.to_string().contains("it is a symbolic link"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn bounds_that_cannot_be_are_refused() {
+    test_timeout::start();
+    let folder = Folder::new();
+    let bounds = JournalBounds::default();
+    for (bounds, problem) in [
+        (bounds.max_entries(0), "max_entries: 0 is not from 1 to 1000000"),
+        (bounds.max_entries(1_000_001), "max_entries: 1000001 is not from 1 to 1000000"),
+        (bounds.max_age(Duration::ZERO), "max_age: 0ns is not more than zero and at most seven days"),
+        (bounds.max_age(Duration::MAX), "is not more than zero and at most seven days"),
+    ] {
+        let error = FileJournal::open(folder.path("hints"), bounds).await.unwrap_err();
+        assert!(error.kind() == ErrorKind::InvalidInput && error.to_string().contains(problem), "{error}");
+    }
+    assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn a_journal_in_use_is_refused() {
+    test_timeout::start();
+    let folder = Folder::new();
+    let path = folder.path("hints");
+    let journal = open(&path).await;
+    kept(&journal, 1).await;
+    let clone = journal.clone();
+    drop(journal);
+    let error = FileJournal::open(&path, JournalBounds::default()).await.unwrap_err();
+    assert!(error.kind() == ErrorKind::Storage && error.to_string().contains("another process uses it"), "{error}");
+    // It can be used as before, also after its file was replaced.
+    kept(&clone, 2).await;
+    drop(clone);
+    assert_eq!(pending(&open(&path).await).await, [1, 2]);
+}
+
+const PATH: &str = "BUNQ_TEST_JOURNAL";
+
+/// A disk that is full keeps what was acknowledged, says so, and the journal goes on when there is space.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_full_disk_loses_nothing_that_was_acknowledged() {
+    test_timeout::start();
+    let folder = Folder::new();
+    let path = folder.path("hints");
+    let mut command = Command::new("sh");
+    // A file has at most 16 blocks of 512 or 1024 bytes, until the process raises its limit.
+    command.args(["-c", r#"trap '' XFSZ; ulimit -S -f 16; exec "$0" "$@""#]).arg(std::env::current_exe().unwrap());
+    command.args(["journal::a_process_with_a_full_disk", "--exact", "--ignored", "--nocapture"]);
+    let output = command.env(PATH, &path).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stderr).unwrap();
+    let expected: BTreeSet<u64> = text.lines().filter_map(|line| line.strip_prefix("kept ")?.parse().ok()).collect();
+    assert!(expected.len() > 50 && expected.contains(&100_000), "{text}");
+    assert_eq!(pending(&open(&path).await).await.into_iter().collect::<BTreeSet<_>>(), expected);
+}
+
+#[cfg(unix)]
+#[tokio::test(start_paused = true)]
+#[ignore = "another test starts it"]
+async fn a_process_with_a_full_disk() {
+    test_timeout::start();
+    use rustix::process::{Resource, getrlimit, setrlimit};
+
+    let journal = open(Path::new(&std::env::var(PATH).unwrap())).await;
+    let mut first = None;
+    for number in 1.. {
+        match journal.append(hint(number)).await {
+            Ok(Appended::Kept(entry)) => {
+                first.get_or_insert(entry);
+                eprintln!("kept {number}");
+            }
+            Ok(Appended::Full) => panic!("it has a place for {number}"),
+            Err(error) => {
+                assert!(
+                    error.kind() == ErrorKind::Storage && error.to_string().contains("cannot be written"),
+                    "{error}"
+                );
+                break;
+            }
+        }
+    }
+    // The file written anew would be as long, which is tried once in a while.
+    for number in 50_000..50_100 {
+        let error = journal.append(hint(number)).await;
+        if let Ok(Appended::Kept(_)) = error {
+            eprintln!("kept {number}");
+        }
+    }
+    let count = pending(&journal).await.len();
+    let mut limit = getrlimit(Resource::Fsize);
+    limit.current = limit.maximum;
+    setrlimit(Resource::Fsize, limit).unwrap();
+    tokio::time::advance(Duration::from_secs(1)).await;
+    kept(&journal, 100_000).await;
+    eprintln!("kept 100000");
+    assert_eq!(pending(&journal).await.len(), count + 1);
+}
