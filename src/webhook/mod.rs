@@ -4,7 +4,8 @@
 //! object is read over the API. [`Notification`] is the message of a call, and [`Hint`] what of it may be kept: which object it is
 //! about, without keys and without anything about a person.
 //!
-//! With the feature `webhook`, a `Journal` keeps hints until they are done, over crashes too; `FileJournal` does so in a file.
+//! With the feature `webhook`, a `Journal` keeps hints until they are done, over crashes too (`FileJournal` does so in a file), and a
+//! `Receiver` takes bunq's calls and answers when the journal has them.
 //!
 //! ```
 //! use bunq_partner::Timestamp;
@@ -29,8 +30,12 @@ mod hint;
 #[cfg(feature = "webhook")]
 mod journal;
 mod notification;
+#[cfg(feature = "webhook")]
+mod receiver;
 
 pub use self::hint::{Hint, HintedObject};
 #[cfg(feature = "webhook")]
 pub use self::journal::{Appended, EntryId, FileJournal, Journal, JournalBounds};
 pub use self::notification::{InvalidNotification, Notification, NotifiedObject};
+#[cfg(feature = "webhook")]
+pub use self::receiver::{Receiver, ReceiverBuilder};

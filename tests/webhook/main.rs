@@ -11,3 +11,5 @@ mod journal;
 #[cfg(feature = "webhook")]
 mod killed;
 mod message;
+#[cfg(feature = "webhook")]
+mod receiver;
