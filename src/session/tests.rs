@@ -179,16 +179,16 @@ async fn a_withdrawal_holds_whatever_is_being_done() {
 /// A renewal that may wait for long joins one that may not, and goes on when that ends.
 #[tokio::test(start_paused = true)]
 async fn whoever_may_wait_for_long_does_not_fail_with_whoever_may_not() {
-    const HOUR: Duration = Duration::from_secs(3600);
     test_timeout::start();
+    let hour = Duration::from_secs(3600);
     let sandbox = Sandbox::start().await.unwrap();
     let builder = Client::builder(Environment::Sandbox).base_url(sandbox.base_url());
-    let builder = builder.api_key(sandbox.api_key().expose()).rate_limit(&Operation::CREATE_SESSION, 1, HOUR / 2);
+    let builder = builder.api_key(sandbox.api_key().expose()).rate_limit(&Operation::CREATE_SESSION, 1, hour / 2);
     let partner = builder.build().unwrap();
     let look = partner.api();
     let owner = |turns, id| Owner::User(UsersTurn::new(turns, id, None, look, |_| ()));
     let User { session, .. } = user_with(&partner, sandbox.populate(1)[0].get(), owner).await;
-    let (call, activation) = tokio::join!(session.open(), session.open_by(Instant::now() + HOUR));
+    let (call, activation) = tokio::join!(session.open(), session.open_by(Instant::now() + hour));
     assert_eq!(call.unwrap_err().kind(), ErrorKind::RateLimited);
     activation.unwrap();
     assert!(session.is_open());

@@ -11,6 +11,8 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::common::{at_once, calls, id, once, quick, ready, start, use_elsewhere};
 
+const MINUTE: Duration = Duration::from_secs(60);
+
 async fn start_with_custody() -> (Sandbox, Client, MemoryCustody) {
     let sandbox = Sandbox::start().await.unwrap();
     let custody = MemoryCustody::new();
@@ -193,7 +195,6 @@ async fn a_failure_costs_no_other_key() {
 /// Whoever comes next joins it, also when nothing else is remembered of the user.
 #[tokio::test(start_paused = true)]
 async fn an_opening_that_its_caller_gives_up_goes_on() {
-    const MINUTE: Duration = Duration::from_secs(60);
     test_timeout::start();
     let sandbox = Sandbox::start().await.unwrap();
     let limited = sandbox.client().rate_limit(&Operation::CREATE_SESSION, 1, 50 * MINUTE);
