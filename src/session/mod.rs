@@ -24,6 +24,7 @@ mod opening;
 mod order;
 mod place;
 mod queue;
+mod refusal;
 mod renewal;
 #[cfg(test)]
 mod tests;
@@ -46,7 +47,7 @@ use self::context::{Context, ContextStore, Identity, OpenSession};
 pub use self::handshake::UserInstallation;
 use self::handshake::{ACCEPTED, Device};
 use self::keeper::Keeper;
-use self::opening::Refusal;
+use self::refusal::Refusal;
 pub use self::user::{SessionUser, UserKind};
 pub(crate) use self::users_turn::{Owner, UsersTurn};
 use crate::error::{Error, ErrorKind, Sent};

@@ -1,17 +1,16 @@
 //! Opens a session: what is missing before it is made, and what bunq has forgotten is made anew, where that is safe.
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::context::Context;
+use super::refusal::Refusal;
 use super::users_turn::Work;
-use super::{Opened, SessionState, Shared, handshake, left_of};
+use super::{Opened, Shared, handshake, left_of};
 use crate::error::{Error, ErrorKind, Remedy};
 use crate::operation::Operation;
 use crate::sync::lock;
-use crate::text::duration;
 use crate::transport::credentials::{Credentials, Installation};
 use crate::transport::metrics;
 use crate::transport::signature::SigningKey;
@@ -19,30 +18,6 @@ use crate::transport::trouble::Trouble;
 
 /// What may have happened if bunq refuses a stored installation.
 const FORGOTTEN: &str = "bunq may have forgotten the stored installation, as after its sandbox is emptied";
-
-/// For so long the credential of a user that bunq has refused is not tried again. Each attempt takes a turn from those whose
-/// credentials expire.
-const REFUSED_FOR: Duration = Duration::from_secs(600);
-
-/// bunq has refused the credential of a user.
-#[derive(Debug)]
-pub(super) struct Refusal {
-    error: Error,
-    /// What it was to be used with, if that was there already.
-    installation: Option<Arc<Installation>>,
-    at: Instant,
-}
-
-impl SessionState {
-    /// The error of a credential that bunq has refused with this installation a short time ago.
-    fn refused_with(&self, installation: Option<&Arc<Installation>>) -> Option<Error> {
-        let refusal = self.refusal.as_ref().filter(|refusal| refusal.installation.as_ref() == installation)?;
-        let left = left_of(REFUSED_FOR, Some(refusal.at))?;
-        let seconds = |time: Duration| duration(Duration::from_secs(time.as_secs()));
-        let (ago, left) = (seconds(refusal.at.elapsed()), seconds(left + Duration::from_secs(1)));
-        Some(refusal.error.clone().with_advice(&format!("bunq has said so {ago} ago, and is asked again after {left}")))
-    }
-}
 
 /// What an opening has made so far. What fails is tried again with it.
 #[derive(Clone)]
@@ -69,7 +44,7 @@ impl Shared {
         }
         let (known, before) = self.ways(trouble).await?;
         let installation = known.as_ref().map(|known| Arc::clone(&known.installation));
-        if let Some(error) = self.state().refused_with(installation.as_ref()) {
+        if let Some(error) = self.state().refusal.as_ref().and_then(|refusal| refusal.still(installation.as_ref())) {
             return Err(error);
         }
         let opened = self.open_with(known, before, trouble, deadline).await;
@@ -79,8 +54,7 @@ impl Shared {
             && error.operation() == Some(&Operation::CREATE_SESSION)
             && error.remedy().is_some_and(Remedy::is_reset)
         {
-            let refusal = Refusal { error: error.clone(), installation, at: Instant::now() };
-            self.state().refusal = Some(refusal);
+            self.state().refusal = Some(Refusal::new(error.clone(), installation));
         }
         opened
     }

@@ -23,8 +23,8 @@ use self::events::unactivated;
 pub use self::events::{Unactivated, UserEvent};
 pub use self::places::Places;
 use self::recent::{REMEMBERED_FOR, RecentUsers};
-use self::room::Room;
 pub(crate) use self::room::UserDevice;
+use self::room::{Acting, Room};
 pub use self::user_client::UserClient;
 use self::user_client::UserShared;
 use crate::api::Api;
@@ -70,13 +70,7 @@ struct Shared {
     open: Mutex<HashMap<ProvisionId, Weak<UserShared>>>,
     /// Those whom somebody has acted for a short time ago: what they must remember outlives a handle.
     recent: Arc<RecentUsers<UserShared>>,
-}
-
-impl Drop for Shared {
-    fn drop(&mut self) {
-        // Nobody is left who acts for users. What waits for its turn would keep the custody from whoever comes next.
-        self.room.turns.close();
-    }
+    acting: Arc<Acting>,
 }
 
 impl Users {
@@ -90,12 +84,13 @@ impl Users {
         records: Option<Records>,
     ) -> Self {
         let has_custody = records.is_some();
+        let acting = Arc::new(Acting(turns.clone()));
         let room = Arc::new(Room::new(environment, api, provisions, turns, device, records));
         // A call ends within its time, and then an answer to it may arrive late.
         let remembered = REMEMBERED_FOR.max(room.provisions.config().late_arrival);
         let remembered = remembered + room.api.transport().config().operation_timeout;
         let recent = Arc::new(RecentUsers::new(remembered));
-        let users = Self(Arc::new(Shared { room, open: Mutex::default(), recent }));
+        let users = Self(Arc::new(Shared { room, open: Mutex::default(), recent, acting }));
         if has_custody {
             let shared = Arc::downgrade(&users.0);
             users.0.room.provisions.feed().at_the_end(move |seen| {
@@ -118,12 +113,12 @@ impl Users {
             open.retain(|_, user| user.strong_count() > 0);
         }
         if let Some(user) = open.get(&id).and_then(Weak::upgrade) {
-            return UserClient::new(user, self.clone());
+            return UserClient::new(user, Arc::clone(&self.0.acting));
         }
         let recent = Arc::downgrade(&self.0.recent);
         let user = Arc::new(UserShared::new(Arc::clone(&self.0.room), id, recent));
         open.insert(id, Arc::downgrade(&user));
-        UserClient::new(user, self.clone())
+        UserClient::new(user, Arc::clone(&self.0.acting))
     }
 
     /// Activates many users, and yields each with what became of it, in the order in which they are done. It takes no more of them

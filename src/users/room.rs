@@ -27,6 +27,16 @@ pub(crate) struct UserDevice {
     pub(crate) signing_keys: SigningKeys,
 }
 
+/// Exists while somebody acts for users. After that nothing waits for a turn: it would keep the custody from whoever comes next.
+#[derive(Debug)]
+pub(super) struct Acting(pub(super) Turns);
+
+impl Drop for Acting {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Room {
     pub(super) environment: Environment,

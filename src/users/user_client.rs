@@ -8,10 +8,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::Users;
 use super::credential::is_unused;
 use super::recent::RecentUsers;
-use super::room::Room;
+use super::room::{Acting, Room};
 use crate::api::Api;
 use crate::custody::{Steps, UserRecord};
 use crate::error::{Error, ErrorKind, Remedy};
@@ -35,7 +34,7 @@ use crate::types::{ProvisionId, Timestamp as BunqTimestamp};
 /// It has the settings, the connections and the rate limits of its partner's client. bunq's paths for the user begin with an id that it
 /// knows from the session: no method takes it.
 #[derive(Clone)]
-pub struct UserClient(Arc<UserShared>, Users);
+pub struct UserClient(Arc<UserShared>, Arc<Acting>);
 
 pub(super) struct UserShared {
     room: Arc<Room>,
@@ -55,8 +54,8 @@ pub(super) struct UserShared {
 }
 
 impl UserClient {
-    pub(super) fn new(shared: Arc<UserShared>, users: Users) -> Self {
-        Self(shared, users)
+    pub(super) fn new(shared: Arc<UserShared>, acting: Arc<Acting>) -> Self {
+        Self(shared, acting)
     }
 
     pub(super) fn shared(&self) -> &Arc<UserShared> {
@@ -71,7 +70,7 @@ impl UserClient {
     /// Returns the typed methods of all operations of the OpenAPI document. Those that take [the session of a
     /// partner](crate::SessionOf::Partner) are refused before anything is sent.
     pub fn api(&self) -> Api {
-        Api::new(Arc::clone(&self.0.transport), Arc::new(Source(Arc::clone(&self.0), self.1.clone())))
+        Api::new(Arc::clone(&self.0.transport), Arc::new(Source(Arc::clone(&self.0), Arc::clone(&self.1))))
     }
 
     /// Returns what brings the user to the statuses in which it can be served.
@@ -336,7 +335,10 @@ pub(super) fn not_kept(id: ProvisionId) -> Error {
 }
 
 /// The credentials of a user. The session behind it is another one when the token was replaced.
-struct Source(Arc<UserShared>, #[expect(dead_code, reason = "while it lives, sessions of users are opened")] Users);
+struct Source(
+    Arc<UserShared>,
+    #[expect(dead_code, reason = "while it lives, sessions of users are opened")] Arc<Acting>,
+);
 
 impl fmt::Debug for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
