@@ -27,7 +27,7 @@ pub struct PinnedChain {
 }
 
 /// The next chain is pinned beside those that are in use. Made by [`Notifications::rotate`].
-#[must_use = "the old chains are still pinned: call `delivered` when a call has come through with the next one"]
+#[must_use = "the old chains stay pinned until it is told that a call has come through with the next one"]
 pub struct Rotation {
     notifications: Notifications,
     next: PinnedChain,

@@ -143,10 +143,10 @@ pub(super) fn as_known(category: NotificationCategory) -> NotificationCategory {
 
 /// Refuses a category that bunq does not have, or not with this session.
 pub(super) fn check_category(category: &NotificationCategory, role: Role) -> Result<(), Error> {
-    let of_users = "it is a user's: ask for it with `client.users().of(id).notifications()`";
+    let of_users = "it is a user's: set it with the session of the user, not with the partner's";
     let problem = match (category, role) {
         (NotificationCategory::PartnerUserProvision, Role::User) => {
-            "it is the partner's: ask for it with `client.notifications()`"
+            "it is the partner's: set it with the partner's session, not with a user's"
         }
         (NotificationCategory::UserOnboarding, Role::Partner)
         | (NotificationCategory::UserInformationInquiry, Role::Partner)

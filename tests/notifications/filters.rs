@@ -246,7 +246,7 @@ async fn the_filters_of_a_user_are_its_own() {
     sandbox.take_call_log();
     let error = user.notifications().ensure(PROVISIONS, url(TARGET)).await.unwrap_err();
     assert_eq!(error.field(), Some("category"));
-    assert!(problem(&error).contains("`client.notifications()`") && sandbox.take_call_log().is_empty());
+    assert!(problem(&error).contains("set it with the partner's session") && sandbox.take_call_log().is_empty());
 }
 
 #[tokio::test(start_paused = true)]
