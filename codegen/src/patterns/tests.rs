@@ -71,7 +71,9 @@ fn every_character_is_in_the_classes_that_regress_has_it_in() {
     test_timeout::start();
     let document = include_str!("../../../openapi/bunq-partner.yaml");
     let patterns = document.lines().filter_map(|line| line.trim().strip_prefix("pattern: "));
-    let classes = patterns.flat_map(|pattern| pattern.split('[').skip(1)).filter_map(|class| class.split_once(']'));
+    // A bracket that is escaped begins no class.
+    let patterns: String = patterns.map(|pattern| pattern.replace(r"\[", "")).collect();
+    let classes = patterns.split('[').skip(1).filter_map(|class| class.split_once(']'));
     let mut classes: BTreeSet<String> = classes.map(|(class, _)| format!("[{class}]")).collect();
     assert!(classes.len() > 5, "the document's classes are {classes:?}");
     classes.extend([r"\d", r"\D", r"\s", r"\S", r"\w", r"\W", "."].map(str::to_owned));
