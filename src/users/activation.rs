@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::credential::{check_in_use, closed, is_used_or_expired, spent};
+use super::credential::{check_in_use, closed, is_used_or_expired, may_be_older, spent};
 use super::user_client::UserShared;
 use super::{UserClient, UserEvent, Users, warn};
 use crate::custody::{NewToken, UserRecord};
@@ -52,9 +52,8 @@ impl Users {
         let before = kept.record().await?;
         match self.0.room.provisions.wait_until_ready(id).wait().await {
             Ok(seen) => {
-                // What was read may be older than what is kept: from before a reset, or before the first session.
-                let is_activated = kept.record().await?.is_some_and(|record| record.is_activated);
-                if !is_activated || !self.is_taken(&client).await? {
+                let is_doubtful = kept.record().await?.is_some_and(|record| may_be_older(&seen, &record));
+                if !is_doubtful || !self.is_taken(&client).await? {
                     self.take(user, &seen, before.as_ref()).await?;
                 }
             }

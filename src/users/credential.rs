@@ -7,6 +7,17 @@ use crate::error::{Error, ErrorKind, Remedy, Sent};
 use crate::text::duration;
 use crate::types::{CredentialStatus, Phase, Provision, ProvisionId};
 
+/// Whether what was read may be older than what is kept: from before a reset, or before the first session.
+pub(super) fn may_be_older(seen: &Provision, record: &UserRecord) -> bool {
+    let Some(shown) = seen.fresh_credential().filter(|_| record.is_activated) else { return false };
+    match (shown.id, record.credential_id) {
+        (Some(id), Some(kept)) if id == kept => shown.token_value.as_ref() == Some(&record.token),
+        // A credential that replaces another has a higher id.
+        (Some(id), Some(kept)) => id < kept,
+        _ => true,
+    }
+}
+
 /// Whether the provision is closed, by what was seen of it last.
 pub(super) fn closed(error: &Error) -> bool {
     error.last_seen::<Provision>().is_some_and(|seen| seen.status.phase() == Phase::Closed)
