@@ -8,9 +8,11 @@ mod answer;
 mod resource;
 
 use std::future::ready;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::stream::TryStreamExt as _;
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::{Instant, timeout};
 
@@ -345,9 +347,15 @@ impl Onboarding {
     /// The newest onboarding that goes on, or else the newest.
     async fn listed(&self, budget: CallBudget) -> Result<Option<UserOnboarding>, Error> {
         let query = ListUserOnboardingsQuery::default().count(PageSize::MAX);
-        let all = self.api.until(budget).list_user_onboardings(query).await?.into_inner().items;
-        let going = all.iter().position(|onboarding| onboarding.outcome().is_none());
-        Ok(all.into_iter().nth(going.unwrap_or(0)))
+        let api = self.api.until(budget);
+        let (mut all, mut newest) = (pin!(api.list_user_onboardings_stream(query)), None);
+        while let Some(onboarding) = all.try_next().await? {
+            if onboarding.outcome().is_none() {
+                return Ok(Some(onboarding));
+            }
+            newest.get_or_insert(onboarding);
+        }
+        Ok(newest)
     }
 
     /// The onboarding that was created before, which bunq does not list; `None` if bunq does not know it.

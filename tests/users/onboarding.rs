@@ -241,6 +241,26 @@ async fn a_start_that_a_crash_has_ended_is_looked_for_before_the_next() {
     assert_eq!(user.calls(&Operation::CREATE_USER_ONBOARDING), 0);
 }
 
+/// bunq lists the newest first, and has pages.
+#[tokio::test(start_paused = true)]
+async fn an_onboarding_on_an_older_page_is_found() {
+    test_timeout::start();
+    let user = User::new(&[]).await;
+    let started = user.onboarding().start().await.unwrap();
+    user.sandbox.before_signing(|call, response| {
+        let is_first_page = !call.query.as_deref().unwrap_or_default().contains("older_id");
+        if call.operation == Some(&Operation::LIST_USER_ONBOARDINGS) && is_first_page {
+            let mut page: Value = serde_json::from_slice(&response.body).unwrap();
+            let newer = &mut page["Response"][0]["UserOnboarding"];
+            (newer["id"], newer["status"]) = (json!(1_000_000), json!("DENIED"));
+            page["Pagination"]["older_url"] = json!(format!("{}?count=200&older_id=1000000", call.path));
+            response.body = page.to_string().into_bytes();
+        }
+    });
+    let found = user.onboarding().find().await.unwrap().unwrap();
+    assert_eq!((found.id, found.outcome()), (started.id, None));
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_onboarding_that_bunq_does_not_know_any_more_is_started_anew() {
     test_timeout::start();
