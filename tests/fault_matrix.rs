@@ -27,9 +27,9 @@ use std::time::Duration;
 use bunq_partner::types;
 use bunq_partner::wire::SigningKey;
 use bunq_partner::{
-    Acceptance, Api, Auth, Client, ClientBuilder, ContextStore as _, Custody as _, Error, FulfillmentAnswer,
-    MemoryCustody, NewAttachment, NewProvision, Operation, ProvisionId, RequestedStatuses, Response, RetryPolicy,
-    SessionOf, UserClient, Uuid,
+    Acceptance, Api, Auth, Client, ClientBuilder, ContextLock, ContextStore as _, Custody as _, Error,
+    FulfillmentAnswer, MemoryCustody, NewAttachment, NewProvision, Operation, ProvisionId, RequestedStatuses, Response,
+    RetryPolicy, SessionOf, UserClient, Uuid,
 };
 use bunq_partner_sandbox::{
     CallLogEntry, DeadToken, Fault, Injection, ReceivedSignature, Sandbox, SandboxBuilder, SeedInquiry,
@@ -335,6 +335,8 @@ struct Block {
     ids: BTreeMap<&'static str, String>,
     /// How often a verb has called the operation, before it was called again.
     called: Option<usize>,
+    /// What keeps a store hanging. What waits for it goes on when its calls were counted.
+    held: Option<ContextLock>,
     /// The number of calls that were refused because of the rate limit.
     refused: usize,
     /// The only invalid form of signature that is allowed, if any.
@@ -364,6 +366,7 @@ impl Block {
             before: 0,
             ids: BTreeMap::new(),
             called: None,
+            held: None,
             refused: 0,
             allowed: None,
         }
@@ -433,6 +436,7 @@ impl Block {
         let result = self.exchange(trouble).await;
         self.sandbox.clear_injections();
         let journal = self.sandbox.take_call_log();
+        self.held = None;
         self.check(&journal).await;
         self.refused += journal.iter().filter(|call| call.status == 429).count();
         let calls = || journal.iter().filter(|call| call.operation == Some(self.operation)).count();
@@ -462,7 +466,6 @@ impl Block {
             self.check(&journal).await;
         }
         let is_fault = matches!(trouble, Trouble::Fault(_));
-        let mut held = None;
         match trouble {
             Trouble::Fault(injection) => self.sandbox.inject(injection),
             Trouble::Neighbour => drop(self.sandbox.call_as_neighbour(self.operation, LIMIT)),
@@ -474,14 +477,13 @@ impl Block {
             }
             Trouble::Hanging => {
                 self.without_session().await;
-                held = Some(match (&self.user, self.subject) {
+                self.held = Some(match (&self.user, self.subject) {
                     (Some(user), _) => self.custody.lock(user.provision_id()).await.unwrap(),
                     (None, Subject::Activate(_)) => self.custody.lock(id).await.unwrap(),
                     (None, _) => self.store.lock().await.unwrap(),
                 });
             }
         }
-        let _held = held;
         let provisions = self.client.provisions();
         match (self.subject, self.operation.id) {
             (Subject::Create, _) => {
