@@ -26,12 +26,12 @@ pub struct PinnedChain {
     pub acceptance: Acceptance,
 }
 
-/// The next chain is pinned beside those that are in use. Made by [`Notifications::rotate`].
-#[must_use = "the old chains stay pinned until it is told that a call has come through with the next one"]
+/// The next chain of a target is pinned beside the one that it shows. Made by [`Notifications::rotate`].
+#[must_use = "the old chain stays pinned until it is told that a call has come through with the next one"]
 pub struct Rotation {
     notifications: Notifications,
+    old: PinnedChain,
     next: PinnedChain,
-    old: Vec<CertificatePinned>,
 }
 
 impl Notifications {
@@ -113,20 +113,23 @@ impl Notifications {
         }
     }
 
-    /// Begins to replace the certificate of a target: pins the next chain, beside those that are pinned. Then let the target show
-    /// the next one, and call [`delivered`](Rotation::delivered) when a call of bunq's has come through. So there is no time at which
-    /// bunq accepts neither.
+    /// Begins to replace the certificate of a target: sees to it that the chain that it shows is pinned, and pins the next one beside it.
+    /// Then let the target show the next one, and call [`delivered`](Rotation::delivered) when a call of bunq's has come through. So there
+    /// is no time at which bunq accepts neither. Chains of other targets stay pinned.
     ///
-    /// Call it again after a crash: it finds the next chain pinned.
+    /// Call it again with the same chains after a crash.
     ///
     /// # Errors
     ///
-    /// Those of [`pin`](Self::pin).
-    pub async fn rotate(&self, next: &[CertificatePem]) -> Result<Rotation, Error> {
+    /// Those of [`pin`](Self::pin), and [`InvalidInput`](ErrorKind::InvalidInput) if both chains are the same.
+    pub async fn rotate(&self, shown: &[CertificatePem], next: &[CertificatePem]) -> Result<Rotation, Error> {
+        if joined(shown) == joined(next) {
+            return Err(Error::invalid_input("next", "it is the chain that the target shows now"));
+        }
+        // bunq calls no target any more whose chain is not among those that are pinned.
+        let old = self.pin(shown).await?;
         let next = self.pin(next).await?;
-        let mut old = self.pinned().await?;
-        old.retain(|pinned| pinned.id != next.id);
-        Ok(Rotation { notifications: self.clone(), next, old })
+        Ok(Rotation { notifications: self.clone(), old, next })
     }
 
     async fn read_pinned(&self, budget: CallBudget) -> Result<Vec<CertificatePinned>, Error> {
@@ -140,36 +143,36 @@ impl Rotation {
         self.next
     }
 
-    /// The chains that are pinned beside it, and are removed at the end.
-    pub fn old(&self) -> &[CertificatePinned] {
-        &self.old
+    /// The chain that is removed at the end.
+    pub fn old(&self) -> PinnedChain {
+        self.old
     }
 
-    /// Removes the old chains: a call of bunq's has come through to a target that shows the next one.
+    /// Removes the old chain: a call of bunq's has come through to the target, which shows the next one.
     ///
     /// # Errors
     ///
     /// See [`ErrorKind`]. To call it again does no harm.
     pub async fn delivered(&self) -> Result<(), Error> {
-        for old in &self.old {
-            self.notifications.unpin(old.id).await?;
-        }
-        Ok(())
+        self.notifications.unpin(self.old.id).await.map(drop)
     }
 }
 
 impl fmt::Debug for Rotation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let old: Vec<_> = self.old.iter().map(|old| old.id).collect();
-        f.debug_struct("Rotation").field("next", &self.next).field("old", &old).finish_non_exhaustive()
+        f.debug_struct("Rotation").field("old", &self.old).field("next", &self.next).finish_non_exhaustive()
     }
 }
 
 /// The id of this chain among those that are pinned. bunq shows a chain as one text.
 fn find(pinned: &[CertificatePinned], chain: &[CertificatePem]) -> Option<CertificatePinnedId> {
-    let chain: String = chain.iter().map(|certificate| without_space(certificate.as_str())).collect();
+    let chain = joined(chain);
     let is_same = |shown: &str| without_space(shown) == chain;
     pinned.iter().find(|pinned| pinned.certificate_chain.as_deref().is_some_and(is_same)).map(|pinned| pinned.id)
+}
+
+fn joined(chain: &[CertificatePem]) -> String {
+    chain.iter().map(|certificate| without_space(certificate.as_str())).collect()
 }
 
 /// A text in PEM form without the ends of its lines, which may be of either kind.

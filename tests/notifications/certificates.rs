@@ -77,20 +77,29 @@ async fn a_pin_in_doubt_is_looked_for() {
 #[tokio::test(start_paused = true)]
 async fn the_old_certificate_is_pinned_until_a_call_has_come_through_with_the_next() {
     test_timeout::start();
-    let (_sandbox, client) = start().await;
+    let (sandbox, client) = start().await;
     let notifications = client.notifications();
-    let old = notifications.pin(&[certificate("AAAA", "\n")]).await.unwrap();
-    let next = [certificate("BBBB", "\n")];
-    let rotation = notifications.rotate(&next).await.unwrap();
-    assert_eq!(rotation.next().acceptance, Acceptance::Accepted);
-    assert_eq!(rotation.old().iter().map(|chain| chain.id).collect::<Vec<_>>(), [old.id]);
-    assert_eq!(pinned(&client).await, [old.id, rotation.next().id]);
+    let [shown, next, of_others] = ["AAAA", "BBBB", "CCCC"].map(|body| [certificate(body, "\n")]);
+    // Nothing is pinned before, and bunq calls the target: it does so with the first pin too.
+    let rotation = notifications.rotate(&shown, &next).await.unwrap();
+    assert_eq!((rotation.old().acceptance, rotation.next().acceptance), (Acceptance::Accepted, Acceptance::Accepted));
+    assert!(rotation.old().id < rotation.next().id, "the chain that the target shows is pinned first");
+    let others = notifications.pin(&of_others).await.unwrap();
+    let (old, new) = (rotation.old().id, rotation.next().id);
     drop(rotation);
 
     // After a crash it goes on.
-    let rotation = notifications.rotate(&next).await.unwrap();
-    assert_eq!((rotation.next().acceptance, rotation.old().len()), (Acceptance::Already, 1));
+    let rotation = notifications.rotate(&shown, &next).await.unwrap();
+    assert_eq!((rotation.old().id, rotation.next().id), (old, new));
+    assert_eq!(pinned(&client).await.len(), 3);
     rotation.delivered().await.unwrap();
     rotation.delivered().await.unwrap();
-    assert_eq!(pinned(&client).await, [rotation.next().id]);
+    let mut left = pinned(&client).await;
+    left.sort_unstable();
+    assert_eq!(left, [new, others.id], "those of other targets stay");
+
+    sandbox.take_call_log();
+    let same = [certificate("BBBB", "\r\n")];
+    assert_eq!(notifications.rotate(&next, &same).await.unwrap_err().kind(), ErrorKind::InvalidInput);
+    assert!(sandbox.take_call_log().is_empty());
 }
