@@ -24,7 +24,8 @@ pub struct Hint {
     pub event_type: Option<NotificationEventType>,
     /// The object that the event is about. `None` if it has no id.
     pub object: Option<HintedObject>,
-    /// The user of the object, which the path of a reading needs. A provision has none: it is read with the partner's session.
+    /// The user that the object names. A provision names none, an onboarding that of the session, and an inquiry the person or the company,
+    /// which no path takes.
     pub user_id: Option<UserId>,
     /// When the object was last changed, exact to the microsecond.
     pub updated: Option<Timestamp>,

@@ -232,7 +232,7 @@ async fn settings_that_cannot_be_are_refused() {
         (builder().other_segment("planted"), "segment: it has not"),
         (builder().folder("bunq/"), "folder: it is not a path that begins and ends with a slash"),
         (builder().folder("/bunq"), "folder: it is not a path"),
-        (builder().max_body_size(0), "max_body_size: 0 is not from 1 to 16777216"),
+        (builder().max_body_size(0), "max_body_size: 0 is not from 1 to 65536"),
         (builder().body_timeout(Duration::from_secs(11)), "body_timeout: 11s is not more than zero and at most 10s"),
         (builder().max_calls(0), "max_calls: 0 is not at least 1"),
     ] {

@@ -39,7 +39,6 @@ impl Line {
     }
 }
 
-#[derive(Debug)]
 pub(super) struct Entries {
     bounds: JournalBounds,
     /// In the order in which they were appended.
@@ -53,7 +52,6 @@ pub(super) struct Entries {
     written: usize,
 }
 
-#[derive(Debug)]
 struct Entry {
     line: Vec<u8>,
     arrived: Moment,
@@ -99,18 +97,17 @@ impl Entries {
         Ok(Some((number, line)))
     }
 
-    /// Removes an entry that is done, and returns the line that says so. `None` if it is not there.
-    pub(super) fn done(&mut self, number: u64) -> Result<Option<Vec<u8>>, String> {
+    /// The line that says that an entry is done. `None` if it is not there.
+    pub(super) fn done_line(&mut self, number: u64) -> Result<Option<Vec<u8>>, String> {
         if !self.pending.contains_key(&number) {
             return Ok(None);
         }
         let line = line_of(&(number,))?;
         self.written += line.len();
-        self.remove(number);
         Ok(Some(line))
     }
 
-    /// Removes an entry that was not written.
+    /// Removes an entry that is done, or was not written.
     pub(super) fn remove(&mut self, number: u64) {
         if let Some(entry) = self.pending.remove(&number) {
             self.needed -= entry.line.len();

@@ -61,10 +61,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 ///
 /// An entry that is older than [`JournalBounds::max_age`] is dropped, and [counted](Self::expired). In memory it holds about 300 bytes
 /// for each entry that is not done.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct FileJournal(Arc<Inner>);
 
-#[derive(Debug)]
 struct Inner {
     path: PathBuf,
     /// Held to write while the file is replaced.
@@ -76,7 +75,6 @@ struct Inner {
     _claim: Locked,
 }
 
-#[derive(Debug)]
 struct State {
     entries: Entries,
     /// Nothing more is written to the file: it has to be replaced.
@@ -203,11 +201,13 @@ impl Journal for FileJournal {
 
     fn done(&self, id: EntryId) -> BoxFuture<'_, Result<(), Error>> {
         Box::pin(async move {
-            // A file that is written anew has it no more.
-            let done = lock(&self.0.state).entries.done(id.get());
-            let Some(line) = done.map_err(|problem| self.refused(problem))? else { return Ok(()) };
             let file = self.file().await?;
-            self.write(&file, &line).await
+            let line = lock(&self.0.state).entries.done_line(id.get());
+            let Some(line) = line.map_err(|problem| self.refused(problem))? else { return Ok(()) };
+            self.write(&file, &line).await?;
+            // Until then it stays: another call for it writes the line.
+            lock(&self.0.state).entries.remove(id.get());
+            Ok(())
         })
     }
 
@@ -255,4 +255,10 @@ fn name(path: &Path) -> String {
 
 fn refused(path: &Path, problem: impl fmt::Display) -> Error {
     Error::storage(format_args!("{}: {problem}", name(path)))
+}
+
+impl fmt::Debug for FileJournal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FileJournal").field("path", &self.0.path).finish_non_exhaustive()
+    }
 }

@@ -23,7 +23,7 @@ use crate::types::{Secret, Timestamp};
 use crate::webhook::{Appended, Journal, Notification};
 
 /// The largest body that can be set.
-const LARGEST: usize = 16 * 1024 * 1024;
+const LARGEST: usize = Notification::MAX_LEN;
 
 /// The longest time for a body that can be set. bunq waits for ten seconds.
 const LONGEST: Duration = Duration::from_secs(10);
@@ -92,7 +92,7 @@ impl ReceiverBuilder {
         self
     }
 
-    /// The size of the largest body, in bytes. The default is 64 KiB, the most is 16 MiB.
+    /// The size of the largest body, in bytes. The default, and the most, is 64 KiB: a longer one is no notification.
     #[must_use]
     pub fn max_body_size(mut self, max_body_size: usize) -> Self {
         self.max_body_size = max_body_size;
