@@ -1,7 +1,7 @@
 //! Acting for a user, the whole way: from an `external_uuid` to a verified user whose documents bunq has, and the closing.
 //!
-//! `serve` can be killed at any point and called again: what bunq shows and what the custody has say where it goes on. Runs against
-//! bunq on loopback.
+//! `serve` can be killed at any point. Call it again some seconds later, when a creation cannot be on its way any more: what bunq shows and
+//! what the custody has say where it goes on. Runs against bunq on loopback.
 
 use std::error::Error;
 use std::time::Duration;
@@ -105,7 +105,8 @@ async fn give(user: &UserClient, one: &Fulfillment, data: &UserData) -> Outcome 
 async fn prove_identity(user: &UserClient) -> Outcome {
     let identity = user.identity();
     let mut session = match identity.start().await {
-        // It was begun before a crash, and bunq lists no sessions. A second one does no harm.
+        // It was begun before a crash, and bunq lists no sessions. This program decides for a second one, which bunq may refuse while
+        // another goes on.
         Err(error) if error.is_doubtful() => {
             println!("in doubt: {error}");
             identity.start_another().await?

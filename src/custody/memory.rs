@@ -18,7 +18,7 @@ const PAGE: usize = 1000;
 
 /// A custody in memory, for tests and trials. Clones share it.
 ///
-/// **What is in it is lost with the process.** bunq shows a token once: a user that was activated with this custody must be reset
+/// **What is in it is lost with the process.** bunq does not show the token of a credential in use: a user that was activated with this custody must be reset
 /// before another process can act for it.
 #[derive(Clone, Default)]
 pub struct MemoryCustody {

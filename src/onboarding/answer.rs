@@ -46,8 +46,8 @@ impl Fulfillment {
         self.type_.answered_with().is_some()
     }
 
-    /// Whose turn it is: bunq's while it checks what it was given, or else the user's. `all_status_allowed` says with which
-    /// statuses it is missing no more.
+    /// Whose turn it is: bunq's while it checks what it was given, nobody's when it is fulfilled, unknown if its status is, and otherwise the
+    /// user's. `all_status_allowed` has the statuses with which it is no longer missing.
     pub fn waiting_for(&self) -> WaitingFor {
         match &self.status {
             None => WaitingFor::User,

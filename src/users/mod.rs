@@ -1,6 +1,6 @@
 //! The users of a partner: their credentials in custody, their sessions, and clients that act for them.
 //!
-//! bunq shows the token of a credential once, and lets it live for four hours unused. So it is stored before anything is done with
+//! bunq shows the token of a credential until its first session is opened, and lets it live for four hours unused. So it is stored before anything is done with
 //! it ([`activation`], [`reset`]), and its session is opened in the one order that all sessions of a client have. bunq decides what is right:
 //! the provision is read, and what is in custody is held against its credential.
 
@@ -40,7 +40,7 @@ use crate::types::{Phase, ProvisionId};
 /// Acts for users: activates their credentials, keeps what is needed for it in [custody](crate::ClientBuilder::custody), and gives a
 /// [`UserClient`] for each. Cheap to clone.
 ///
-/// The credential of a new user is the most delicate thing there is: bunq shows its token once, it expires after four hours (one hour
+/// The credential of a new user is the most delicate thing there is: bunq never shows its token after the first session, it expires after four hours (one hour
 /// in the sandbox) unless a session was opened with it, and one session can be opened in 30 seconds. So
 ///
 /// - a token is stored before it is used, and found again after a crash at any point;

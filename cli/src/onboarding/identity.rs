@@ -36,8 +36,9 @@ impl Onboard<'_> {
             self.progress.identity = Some(started.id());
             let Some(token) = started.take_token() else {
                 self.progress.identity_session = Some(started.session().clone());
-                self.invocation
-                    .note("bunq shows no token of the identity session: it was submitted, or has its result");
+                self.invocation.note(
+                    "bunq shows no token of the identity session: it may have been submitted, or have its result",
+                );
                 return Ok(false);
             };
             let file = path.clone();
