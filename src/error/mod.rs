@@ -207,6 +207,11 @@ impl Error {
         self.0.is_from_bunq
     }
 
+    /// Whether bunq says that there is no such object.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.kind() == ErrorKind::NotFound && self.is_from_bunq()
+    }
+
     /// How long to wait before the next attempt, if that is known: bunq asked for it, or its rate limit has no permit
     /// earlier. A refusal that bunq has not signed can ask for at most a minute.
     pub fn retry_after(&self) -> Option<Duration> {

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Mutex;
-use tokio::time::timeout;
 
 pub use self::outcome::IdentityOutcome;
 use self::resource::Processed;
@@ -125,7 +124,7 @@ impl Identity {
         let request = verification();
         let (id, acceptance) = self.once(&request).send(|api| create(api, verification())).await?;
         let started = self.started(id, acceptance).await;
-        started.map_err(|error| match is_gone(&error) {
+        started.map_err(|error| match error.is_gone() {
             true => error.with_advice(GONE).with_remedy(Remedy::StartAnother),
             false => error,
         })
@@ -168,10 +167,8 @@ impl Identity {
         id: IdentityVerificationSessionId,
     ) -> Result<Waiter<IdentityVerificationSession>, Error> {
         let budget = self.api.budget();
-        let _alone = timeout(budget.left(), self.submitting.lock()).await.map_err(|_| {
-            let problem = "another call submits a session of this user, and takes longer than this one may";
-            Error::new(ErrorKind::Timeout, Sent::No, problem)
-        })?;
+        let problem = "another call submits a session of this user, and takes longer than this one may";
+        let _alone = budget.lock(&self.submitting, problem).await?;
         let send = |api: Api| async move {
             let response = api.update_identity_verification_session(id, &submission()).await?;
             Ok(response.response_id().map(str::to_owned))
@@ -255,11 +252,6 @@ async fn create(
     request: CreateIdentityVerificationSessionRequest,
 ) -> Result<IdentityVerificationSessionId, Error> {
     Ok(api.create_identity_verification_session(&request).await?.into_inner())
-}
-
-/// Whether bunq says that there is no such session.
-fn is_gone(error: &Error) -> bool {
-    error.kind() == ErrorKind::NotFound && error.is_from_bunq()
 }
 
 /// Whether a session was submitted.

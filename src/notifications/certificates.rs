@@ -2,10 +2,8 @@
 
 use std::fmt;
 
-use tokio::time::timeout;
-
 use super::Notifications;
-use crate::error::{Error, ErrorKind, Sent};
+use crate::error::Error;
 use crate::feed::Acceptance;
 use crate::operation::Operation;
 use crate::reconcile::{InDoubt, InFlight, Reconcile, Reconciled, Requests, VerbConfig};
@@ -39,7 +37,7 @@ impl Notifications {
     ///
     /// # Errors
     ///
-    /// See [`ErrorKind`].
+    /// See [`ErrorKind`](crate::ErrorKind).
     pub async fn pinned(&self) -> Result<Vec<CertificatePinned>, Error> {
         self.read_pinned(self.api.budget()).await
     }
@@ -52,39 +50,37 @@ impl Notifications {
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](ErrorKind::InvalidInput) if there is no certificate, or more than ten. If the error [is
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if there is no certificate, or more than ten. If the error [is
     /// doubtful](Error::is_doubtful), the outcome of a request is unknown. To call this again does no harm.
     pub async fn pin(&self, chain: &[CertificatePem]) -> Result<PinnedChain, Error> {
         if chain.is_empty() {
             return Err(Error::invalid_input("chain", "it has no certificate: give that of the target first"));
         }
         let certificates = chain.iter().cloned().map(PinnedCertificate::new).collect();
-        let request = CreatePinnedCertificateRequest::new(certificates);
+        let request = &CreatePinnedCertificateRequest::new(certificates);
         // Refused by the bounds of the document, before anything is read.
-        self.api.preview_of(|api| async move { api.create_pinned_certificate(&request).await })?;
+        self.api.preview_of(|api| async move { api.create_pinned_certificate(request).await })?;
         let budget = self.api.budget();
-        let Ok(mut in_flight) = timeout(budget.left(), self.changes.pins.lock()).await else {
-            let problem = "another call pins a certificate, and that takes too long";
-            return Err(Error::new(ErrorKind::Timeout, Sent::No, problem));
-        };
+        let problem = "another call pins a certificate, and that takes too long";
+        let mut in_flight = budget.lock(&self.changes.pins, problem).await?;
         in_flight.over_within(budget).await?;
         *in_flight = InFlight::NONE;
         match find(&self.read_pinned(budget).await.map_err(Error::before_sending)?, chain) {
             Some(id) => Ok(PinnedChain { id, acceptance: Acceptance::Already }),
-            None => self.send_pin(chain, budget, &mut in_flight).await,
+            None => self.send_pin(chain, request, budget, &mut in_flight).await,
         }
     }
 
     async fn send_pin(
         &self,
         chain: &[CertificatePem],
+        request: &CreatePinnedCertificateRequest,
         budget: CallBudget,
         in_flight: &mut InFlight,
     ) -> Result<PinnedChain, Error> {
-        let certificates = chain.iter().cloned().map(PinnedCertificate::new).collect();
-        let (api, request) = (self.api.until(budget), CreatePinnedCertificateRequest::new(certificates));
+        let api = self.api.until(budget);
         let send = |reuse| {
-            let (api, request) = (api.over(reuse), &request);
+            let api = api.over(reuse);
             async move { Ok(api.create_pinned_certificate(request).await?.into_inner()) }
         };
         let check = || async { Ok(find(&self.read_pinned(self.api.check_by(budget)).await?, chain)) };
@@ -104,11 +100,11 @@ impl Notifications {
     ///
     /// # Errors
     ///
-    /// See [`ErrorKind`].
+    /// See [`ErrorKind`](crate::ErrorKind).
     pub async fn unpin(&self, id: CertificatePinnedId) -> Result<Acceptance, Error> {
         match self.api.delete_pinned_certificate(id).await {
             Ok(_) => Ok(Acceptance::Accepted),
-            Err(error) if error.kind() == ErrorKind::NotFound && error.is_from_bunq() => Ok(Acceptance::Already),
+            Err(error) if error.is_gone() => Ok(Acceptance::Already),
             Err(error) => Err(error),
         }
     }
@@ -121,7 +117,7 @@ impl Notifications {
     ///
     /// # Errors
     ///
-    /// Those of [`pin`](Self::pin), and [`InvalidInput`](ErrorKind::InvalidInput) if both chains are the same.
+    /// Those of [`pin`](Self::pin), and [`InvalidInput`](crate::ErrorKind::InvalidInput) if both chains are the same.
     pub async fn rotate(&self, shown: &[CertificatePem], next: &[CertificatePem]) -> Result<Rotation, Error> {
         if joined(shown) == joined(next) {
             return Err(Error::invalid_input("next", "it is the chain that the target shows now"));
@@ -152,7 +148,7 @@ impl Rotation {
     ///
     /// # Errors
     ///
-    /// See [`ErrorKind`]. To call it again does no harm.
+    /// See [`ErrorKind`](crate::ErrorKind). To call it again does no harm.
     pub async fn delivered(&self) -> Result<(), Error> {
         self.notifications.unpin(self.old.id).await.map(drop)
     }

@@ -10,7 +10,7 @@ mod failures;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 pub use self::certificates::{PinnedChain, Rotation};
 use self::change::{Change, Wanted, listed};
@@ -147,10 +147,8 @@ impl Notifications {
     /// Makes a change, and returns the filters that a look has shown with it.
     async fn make(&self, change: &Change) -> Result<(Vec<NotificationFilter>, Acceptance), Error> {
         let budget = self.api.budget();
-        let Ok(mut in_flight) = timeout(budget.left(), self.changes.filters.lock()).await else {
-            let problem = "another call changes the notification filters, and that takes too long";
-            return Err(Error::new(ErrorKind::Timeout, Sent::No, problem));
-        };
+        let problem = "another call changes the notification filters, and that takes too long";
+        let mut in_flight = budget.lock(&self.changes.filters, problem).await?;
         in_flight.over_within(budget).await?;
         *in_flight = InFlight::NONE;
         let mut seen = self.read(budget).await.map_err(Error::before_sending)?;

@@ -170,10 +170,8 @@ impl Oauth {
     }
 
     async fn set_up(&self, callback_url: CallbackUrl, url: &Url, budget: CallBudget) -> Result<OauthSetup, Error> {
-        let Ok(mut in_flight) = timeout(budget.left(), self.flights.in_flight.lock()).await else {
-            let problem = "another callback URL is being registered, and that takes too long";
-            return Err(Error::new(ErrorKind::Timeout, Sent::No, problem));
-        };
+        let problem = "another callback URL is being registered, and that takes too long";
+        let mut in_flight = budget.lock(&self.flights.in_flight, problem).await?;
         let read = async || none_at_all(self.list(budget).await?).map_err(Error::before_sending);
         let mut client = read().await?;
         let lacks = client.as_ref().is_none_or(|client| registered(client, url, None).is_none());

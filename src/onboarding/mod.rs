@@ -14,13 +14,13 @@ use std::time::Duration;
 
 use futures_util::stream::TryStreamExt as _;
 use tokio::sync::{Mutex, MutexGuard};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 pub use self::answer::FulfillmentAnswer;
 pub use self::resource::OnboardingOutcome;
 use crate::api::{Api, RequestPreview};
 use crate::custody::{Step, Steps};
-use crate::error::{Error, ErrorKind, Sent};
+use crate::error::{Error, ErrorKind};
 use crate::feed::{Acceptance, Feed, Waiter};
 use crate::onboarding::resource::OnboardingCondition;
 use crate::operation::Operation;
@@ -338,10 +338,8 @@ impl Onboarding {
     }
 
     async fn lock(&self, budget: CallBudget) -> Result<MutexGuard<'_, InFlight>, Error> {
-        timeout(budget.left(), self.in_doubt.lock()).await.map_err(|_| {
-            let problem = "another call works at the onboarding of this user, and takes longer than this one may";
-            Error::new(ErrorKind::Timeout, Sent::No, problem)
-        })
+        let problem = "another call works at the onboarding of this user, and takes longer than this one may";
+        budget.lock(&self.in_doubt, problem).await
     }
 
     /// The newest onboarding that goes on, or else the newest.
@@ -364,7 +362,7 @@ impl Onboarding {
             .map_err(|error| Error::context(format_args!("the onboarding in the custody of this user: {error}")))?;
         match self.feed.over(self.api.until(budget)).read(kept).await {
             Ok(UserOnboarding { id, .. }) => Ok(Some(id)),
-            Err(error) if error.kind() == ErrorKind::NotFound && error.is_from_bunq() => Ok(None),
+            Err(error) if error.is_gone() => Ok(None),
             Err(error) => Err(error.before_sending()),
         }
     }

@@ -1,10 +1,13 @@
 //! The budget of a call: its time, the least time of its last attempt, and its place in the queue for permits.
 
+use std::fmt;
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::sync::{Mutex, MutexGuard};
+use tokio::time::{Instant, timeout};
 
 use super::rate_limit::Rank;
+use crate::error::{Error, ErrorKind, Sent};
 
 /// The least time that an attempt gets, unless a tenth of the call's time is less.
 const MIN_ATTEMPT: Duration = Duration::from_secs(1);
@@ -44,6 +47,15 @@ impl CallBudget {
     /// The time left in which an attempt can begin.
     pub(crate) fn left_to_send(self) -> Duration {
         self.send_by().saturating_duration_since(Instant::now())
+    }
+
+    /// Takes a lock that another call of the same verb may hold.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Timeout`] with this problem, if it is not free in the time left.
+    pub(crate) async fn lock<T>(self, lock: &Mutex<T>, problem: impl fmt::Display) -> Result<MutexGuard<'_, T>, Error> {
+        timeout(self.left(), lock.lock()).await.map_err(|_| Error::new(ErrorKind::Timeout, Sent::No, problem))
     }
 
     /// The same budget, extended if it leaves less than an attempt of `timeout` needs.

@@ -74,7 +74,7 @@ impl Users {
         }
         // Nothing is opened with it any more.
         user.forget();
-        if let Some(ready) = self.another(user.id, kept, before, unused.as_ref()).await? {
+        if let Some(ready) = self.another(kept, before, unused.as_ref()).await? {
             self.take(user, &ready, before).await?;
         }
         self.open(user).await
@@ -99,11 +99,11 @@ impl Users {
     /// be requested, if it has the user.
     async fn another(
         &self,
-        id: ProvisionId,
         kept: &Kept,
         before: Option<&UserRecord>,
         unusable: Option<&Secret>,
     ) -> Result<Option<Provision>, Error> {
+        let id = kept.id();
         let steps = kept.record().await?.map_or_else(Steps::none, |_| Steps::new(kept.clone()));
         while steps.begin(RESET, &id).await? != Step::New {
             // Others with this custody have begun one since.
@@ -112,7 +112,7 @@ impl Users {
                 return Ok(Some(seen));
             }
         }
-        let requested = self.request(id, kept, before, unusable).await;
+        let requested = self.request(kept, before, unusable).await;
         if !requested.as_ref().is_err_and(Error::is_doubtful)
             && let Err(error) = steps.not_sent(RESET, &id).await
         {
@@ -124,12 +124,11 @@ impl Users {
     /// Requests another credential in place of `unusable`, and waits for it. `None` if others have meanwhile stored one.
     async fn request(
         &self,
-        id: ProvisionId,
         kept: &Kept,
         before: Option<&UserRecord>,
         unusable: Option<&Secret>,
     ) -> Result<Option<Provision>, Error> {
-        let provisions = &self.0.room.provisions;
+        let (provisions, id) = (&self.0.room.provisions, kept.id());
         let (waiter, known) = {
             // Of all with this custody, one requests it.
             let _lock = kept.lock().await?;

@@ -366,16 +366,24 @@ async fn an_entry_that_was_only_touched_has_no_answer() {
     assert_eq!((again.acceptance(), user.sent_and_taken()), (Acceptance::Accepted, (1, 1)));
 }
 
+/// A user who has answered an entry, with a file or in words.
+async fn answered(
+    with_file: bool,
+) -> (User, (UserInformationInquiryId, UserInformationInquiryEntryId), UpdateUserInformationInquiryEntryRequest) {
+    let user = User::new(Sandbox::builder().pace(Pace::Manual)).await;
+    let (id, entry) = user.asked(SeedInquiry::new([FUNDS])).await;
+    let answer = if with_file { file(user.upload().await) } else { text(TEXT) };
+    let _reviewing = user.client.inquiries().answer(id, entry, &answer).await.unwrap();
+    (user, (id, entry), answer)
+}
+
 /// bunq shows an entry as it was for a while after it has got the answer.
 #[tokio::test(start_paused = true)]
 async fn an_entry_that_is_shown_as_it_was_gets_no_second_answer() {
     test_timeout::start();
     for with_file in [false, true] {
-        let user = User::new(Sandbox::builder().pace(Pace::Manual)).await;
-        let (id, entry) = user.asked(SeedInquiry::new([FUNDS])).await;
-        let (inquiries, answer) =
-            (user.client.inquiries(), if with_file { file(user.upload().await) } else { text(TEXT) });
-        let _reviewing = inquiries.answer(id, entry, &answer).await.unwrap();
+        let (user, (id, entry), answer) = answered(with_file).await;
+        let inquiries = user.client.inquiries();
         let mut reads = 0;
         user.edits_reads(move |entry| {
             reads += 1;
@@ -393,11 +401,8 @@ async fn an_entry_that_is_shown_as_it_was_gets_no_second_answer() {
 async fn an_answer_that_is_given_again_may_still_arrive_too() {
     test_timeout::start();
     for with_file in [false, true] {
-        let user = User::new(Sandbox::builder().pace(Pace::Manual)).await;
-        let (id, entry) = user.asked(SeedInquiry::new([FUNDS])).await;
-        let (inquiries, answer) =
-            (user.client.inquiries(), if with_file { file(user.upload().await) } else { text(TEXT) });
-        let _reviewing = inquiries.answer(id, entry, &answer).await.unwrap();
+        let (user, (id, entry), answer) = answered(with_file).await;
+        let inquiries = user.client.inquiries();
         assert!(user.sandbox.review(entry, Review::AutoRejected));
         assert_eq!(inquiries.get(id).await.unwrap().entry(entry).unwrap().review(), Some(InquiryReview::AskedAgain));
         // A refusal leaves it as it was: nothing is in doubt.

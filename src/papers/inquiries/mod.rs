@@ -13,7 +13,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 pub use self::list::InquiryList;
 pub use self::reviewed::InquiryReview;
@@ -150,10 +150,8 @@ impl Inquiries {
             .preview_of(|api| async move { api.update_user_information_inquiry_entry(inquiry, entry, answer).await })?;
         let (budget, reply) = (self.api.budget(), Reply { inquiry, entry, request: answer });
         let of_entry = self.answers.of(entry);
-        let Ok(mut in_flight) = timeout(budget.left(), of_entry.lock()).await else {
-            let problem = format_args!("another answer to the entry {entry} is being sent, and that takes too long");
-            return Err(Error::new(ErrorKind::Timeout, Sent::No, problem));
-        };
+        let problem = format!("another answer to the entry {entry} is being sent, and that takes too long");
+        let mut in_flight = budget.lock(&of_entry, problem).await?;
         let step = self.steps.begin(ANSWER, &reply.key()).await?;
         if step != Step::New {
             // It may still arrive, or bunq may not show it yet. A clock that can be set does not tell how long ago that was.
