@@ -7,7 +7,7 @@ use std::io::Write as _;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use bunq_partner::webhook::{Appended, FileJournal, Hint, Journal, JournalBounds};
+use bunq_partner::webhook::{Appended, FileHintJournal, Hint, HintJournal, HintJournalBounds};
 use bunq_partner::{files, jiff};
 use common::{Folder, Result, cpu_time_of_all, role, runtime};
 use serde_json::json;
@@ -29,7 +29,7 @@ fn main() -> Result<()> {
 async fn measure() -> Result<()> {
     let folder = Folder::new()?;
     let bare = Arc::new(Mutex::new(files::create_kept(folder.0.join("bare"))?));
-    let journal = FileJournal::open(folder.0.join("hints"), JournalBounds::default()).await?;
+    let journal = FileHintJournal::open(folder.0.join("hints"), HintJournalBounds::default()).await?;
     let mut figures = [(); 3].map(|()| Vec::new());
     let mut spent = 0;
     // A second each, alternately. The first round is the warm-up.
@@ -73,7 +73,7 @@ async fn at_a_rate<F: Future<Output = Took> + Send + 'static>(work: impl Fn(Inst
     Ok(figures)
 }
 
-async fn append(journal: FileJournal, start: Instant, is_done: bool) -> Took {
+async fn append(journal: FileHintJournal, start: Instant, is_done: bool) -> Took {
     let hint = hint().map_err(|error| error.to_string())?;
     let Appended::Kept(entry) = journal.append(hint).await.map_err(|error| error.to_string())? else {
         return Err("it is full".into());

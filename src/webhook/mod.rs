@@ -4,7 +4,7 @@
 //! object is read over the API. [`Notification`] is the message of a call, and [`Hint`] what of it may be kept: which object it is
 //! about, without keys and without anything about a person.
 //!
-//! With the feature `webhook`, a `Journal` keeps hints until they are done, over crashes too (`FileJournal` does so in a file), and a
+//! With the feature `webhook`, a `HintJournal` keeps hints until they are done, over crashes too (`FileHintJournal` does so in a file), and a
 //! `Receiver` takes bunq's calls and answers when the journal has them.
 //!
 //! ```
@@ -35,7 +35,7 @@ mod receiver;
 
 pub use self::hint::{Hint, HintedObject};
 #[cfg(feature = "webhook")]
-pub use self::journal::{Appended, EntryId, FileJournal, Journal, JournalBounds};
+pub use self::journal::{Appended, EntryId, FileHintJournal, HintJournal, HintJournalBounds};
 pub use self::notification::{InvalidNotification, Notification, NotifiedObject};
 #[cfg(feature = "webhook")]
 pub use self::receiver::{Receiver, ReceiverBuilder};

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use bunq_partner::webhook::{Appended, EntryId, FileJournal, Hint, HintedObject, Journal, JournalBounds};
+use bunq_partner::webhook::{Appended, EntryId, FileHintJournal, Hint, HintJournal, HintJournalBounds, HintedObject};
 use bunq_partner::{ErrorKind, jiff};
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
@@ -34,7 +34,7 @@ fn hint_of(number: u64, arrived: jiff::Timestamp) -> Hint {
 }
 
 /// The provisions that the entries are about, in their order.
-pub(crate) async fn pending(journal: &FileJournal) -> Vec<u64> {
+pub(crate) async fn pending(journal: &FileHintJournal) -> Vec<u64> {
     let (mut found, mut after) = (Vec::new(), None);
     loop {
         let page = journal.pending(after).await.unwrap();
@@ -47,11 +47,11 @@ pub(crate) async fn pending(journal: &FileJournal) -> Vec<u64> {
     }
 }
 
-pub(crate) async fn open(path: &Path) -> FileJournal {
-    FileJournal::open(path, JournalBounds::default()).await.unwrap()
+pub(crate) async fn open(path: &Path) -> FileHintJournal {
+    FileHintJournal::open(path, HintJournalBounds::default()).await.unwrap()
 }
 
-pub(crate) async fn kept(journal: &FileJournal, number: u64) -> EntryId {
+pub(crate) async fn kept(journal: &FileHintJournal, number: u64) -> EntryId {
     match journal.append(hint(number)).await.unwrap() {
         Appended::Kept(id) => id,
         Appended::Full => panic!("there is no place for {number}"),
@@ -128,7 +128,8 @@ async fn an_entry_has_at_most_200_bytes_and_only_what_is_in_the_hint() {
 async fn a_full_journal_says_so_and_what_is_done_makes_place() {
     test_timeout::start();
     let folder = Folder::new();
-    let journal = FileJournal::open(folder.path("hints"), JournalBounds::default().max_entries(16)).await.unwrap();
+    let journal =
+        FileHintJournal::open(folder.path("hints"), HintJournalBounds::default().max_entries(16)).await.unwrap();
     // Those that are being written have their places already.
     let appended: Vec<_> = join_all((0..40).map(|number| journal.append(hint(number + 1)))).await;
     let kept: Vec<_> = appended
@@ -150,7 +151,8 @@ async fn a_full_journal_says_so_and_what_is_done_makes_place() {
 async fn a_call_that_is_given_up_leaves_no_place_taken() {
     test_timeout::start();
     let folder = Folder::new();
-    let journal = FileJournal::open(folder.path("hints"), JournalBounds::default().max_entries(1)).await.unwrap();
+    let journal =
+        FileHintJournal::open(folder.path("hints"), HintJournalBounds::default().max_entries(1)).await.unwrap();
     for number in 1..=20 {
         // It has begun to be written, and may be written already.
         if let Some(appended) = journal.append(hint(number)).now_or_never() {
@@ -168,8 +170,8 @@ async fn an_entry_that_is_too_old_makes_place_and_is_counted() {
     test_timeout::start();
     let folder = Folder::new();
     let path = folder.path("hints");
-    let bounds = JournalBounds::default().max_entries(2).max_age(Duration::from_secs(60));
-    let journal = FileJournal::open(&path, bounds).await.unwrap();
+    let bounds = HintJournalBounds::default().max_entries(2).max_age(Duration::from_secs(60));
+    let journal = FileHintJournal::open(&path, bounds).await.unwrap();
     let before = |seconds| jiff::Timestamp::now() - Duration::from_secs(seconds);
     for (number, seconds) in [(1, 61), (2, 30)] {
         assert!(matches!(journal.append(hint_of(number, before(seconds))).await.unwrap(), Appended::Kept(_)));
@@ -178,7 +180,7 @@ async fn an_entry_that_is_too_old_makes_place_and_is_counted() {
     assert_eq!((pending(&journal).await, journal.expired()), (vec![2, 3], 1));
     assert_eq!(journal.append(hint(4)).await.unwrap(), Appended::Full);
     drop(journal);
-    assert_eq!(pending(&FileJournal::open(&path, bounds).await.unwrap()).await, [2, 3]);
+    assert_eq!(pending(&FileHintJournal::open(&path, bounds).await.unwrap()).await, [2, 3]);
 }
 
 /// What says nothing any more does not grow for ever, while calls come in.
@@ -267,22 +269,22 @@ async fn what_is_no_journal_of_ones_own_is_refused_and_left() {
         ("damaged", &damaged, "line 2 is damaged"),
     ] {
         let path = folder.file(name, text);
-        let error = FileJournal::open(&path, JournalBounds::default()).await.unwrap_err();
+        let error = FileHintJournal::open(&path, HintJournalBounds::default()).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Storage);
         let named = format!("the journal of hints {}: ", path.display());
         assert!(error.to_string().contains(&named) && error.to_string().contains(problem), "{error}");
         assert!(fs::read_to_string(&path).unwrap() == text, "{name}");
     }
-    let error = FileJournal::open(folder.path("none/hints"), JournalBounds::default()).await.unwrap_err();
+    let error = FileHintJournal::open(folder.path("none/hints"), HintJournalBounds::default()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Storage);
     #[cfg(unix)]
     {
         let path = folder.file("everybody's", header);
         fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
-        let error = FileJournal::open(&path, JournalBounds::default()).await.unwrap_err();
+        let error = FileHintJournal::open(&path, HintJournalBounds::default()).await.unwrap_err();
         assert!(error.to_string().contains("so that others may have read or changed it: `chmod 600"), "{error}");
         std::os::unix::fs::symlink("text", folder.path("link")).unwrap();
-        let error = FileJournal::open(folder.path("link"), JournalBounds::default()).await.unwrap_err();
+        let error = FileHintJournal::open(folder.path("link"), HintJournalBounds::default()).await.unwrap_err();
         assert!(error.to_string().contains("it is a symbolic link"), "{error}");
     }
 }
@@ -291,14 +293,14 @@ async fn what_is_no_journal_of_ones_own_is_refused_and_left() {
 async fn bounds_that_cannot_be_are_refused() {
     test_timeout::start();
     let folder = Folder::new();
-    let bounds = JournalBounds::default();
+    let bounds = HintJournalBounds::default();
     for (bounds, problem) in [
         (bounds.max_entries(0), "max_entries: 0 is not from 1 to 1000000"),
         (bounds.max_entries(1_000_001), "max_entries: 1000001 is not from 1 to 1000000"),
         (bounds.max_age(Duration::ZERO), "max_age: 0ns is not more than zero and at most seven days"),
         (bounds.max_age(Duration::MAX), "is not more than zero and at most seven days"),
     ] {
-        let error = FileJournal::open(folder.path("hints"), bounds).await.unwrap_err();
+        let error = FileHintJournal::open(folder.path("hints"), bounds).await.unwrap_err();
         assert!(error.kind() == ErrorKind::InvalidInput && error.to_string().contains(problem), "{error}");
     }
     assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 0);
@@ -313,7 +315,7 @@ async fn a_journal_in_use_is_refused() {
     kept(&journal, 1).await;
     let clone = journal.clone();
     drop(journal);
-    let error = FileJournal::open(&path, JournalBounds::default()).await.unwrap_err();
+    let error = FileHintJournal::open(&path, HintJournalBounds::default()).await.unwrap_err();
     assert!(error.kind() == ErrorKind::Storage && error.to_string().contains("another process uses it"), "{error}");
     // It can be used as before, also after its file was replaced.
     kept(&clone, 2).await;

@@ -94,7 +94,7 @@ async fn a_process() {
                     say("kept", number);
                     if number % 2 == 0 {
                         say("finishing", number);
-                        bunq_partner::webhook::Journal::done(&journal, entry).await.unwrap();
+                        bunq_partner::webhook::HintJournal::done(&journal, entry).await.unwrap();
                         say("done", number);
                     }
                 }

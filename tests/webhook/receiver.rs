@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bunq_partner::webhook::{Appended, EntryId, FileJournal, Hint, Journal, JournalBounds, Receiver};
+use bunq_partner::webhook::{Appended, EntryId, FileHintJournal, Hint, HintJournal, HintJournalBounds, Receiver};
 use bunq_partner::{BoxFuture, Error, ErrorKind};
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE};
@@ -37,7 +37,7 @@ fn call<B>(path: &str, body: B) -> Request<B> {
     request.body(body).unwrap()
 }
 
-async fn answered<J: Journal, B>(receiver: &Receiver<J>, request: Request<B>) -> StatusCode
+async fn answered<J: HintJournal, B>(receiver: &Receiver<J>, request: Request<B>) -> StatusCode
 where
     B: Body + Send + 'static,
     B::Data: Send,
@@ -56,7 +56,8 @@ fn path() -> String {
 async fn a_call_is_answered_when_its_hint_is_kept() {
     test_timeout::start();
     let folder = Folder::new();
-    let journal = FileJournal::open(folder.path("hints"), JournalBounds::default().max_entries(2)).await.unwrap();
+    let journal =
+        FileHintJournal::open(folder.path("hints"), HintJournalBounds::default().max_entries(2)).await.unwrap();
     let receiver = Receiver::builder(SEGMENT).build(journal.clone()).unwrap();
     assert!(!format!("{receiver:?}").contains("planted"));
     assert_eq!(answered(&receiver, call(&path(), body())).await, StatusCode::OK);
@@ -204,7 +205,7 @@ async fn a_server_gives_it_calls() {
 #[derive(Debug)]
 struct Broken;
 
-impl Journal for Broken {
+impl HintJournal for Broken {
     fn name(&self) -> String {
         "the journal of this test".into()
     }

@@ -10,21 +10,21 @@ const MOST_ENTRIES: usize = 1_000_000;
 /// The longest age that can be set.
 const LONGEST_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// How much a [`FileJournal`](crate::webhook::FileJournal) keeps.
+/// How much a [`FileHintJournal`](crate::webhook::FileHintJournal) keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct JournalBounds {
+pub struct HintJournalBounds {
     pub(super) max_entries: usize,
     pub(super) max_age: Duration,
 }
 
-impl Default for JournalBounds {
+impl Default for HintJournalBounds {
     /// 50,000 entries, of one hour.
     fn default() -> Self {
         Self { max_entries: 50_000, max_age: Duration::from_secs(3600) }
     }
 }
 
-impl JournalBounds {
+impl HintJournalBounds {
     /// How many entries that are not done are kept. When there are so many, the journal is full. From 1 to 1,000,000.
     #[must_use]
     pub fn max_entries(mut self, max_entries: usize) -> Self {

@@ -6,7 +6,7 @@ use std::ops::Bound;
 use jiff::Timestamp as Moment;
 use serde::{Deserialize, Serialize};
 
-use super::bounds::JournalBounds;
+use super::bounds::HintJournalBounds;
 use super::interface::EntryId;
 use crate::webhook::Hint;
 
@@ -40,7 +40,7 @@ impl Line {
 }
 
 pub(super) struct Entries {
-    bounds: JournalBounds,
+    bounds: HintJournalBounds,
     /// In the order in which they were appended.
     pending: BTreeMap<u64, Entry>,
     /// The number of the next one.
@@ -58,7 +58,7 @@ struct Entry {
 }
 
 impl Entries {
-    pub(super) fn new(bounds: JournalBounds) -> Self {
+    pub(super) fn new(bounds: HintJournalBounds) -> Self {
         Self { bounds, pending: BTreeMap::new(), next: 1, expired: 0, needed: 0, written: 0 }
     }
 

@@ -10,9 +10,9 @@ use tokio::sync::{RwLock, RwLockReadGuard, Semaphore};
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
-use super::bounds::JournalBounds;
+use super::bounds::HintJournalBounds;
 use super::entries::{Entries, MAGIC, MAX_LINE};
-use super::interface::{Appended, EntryId, Journal};
+use super::interface::{Appended, EntryId, HintJournal};
 use crate::error::Error;
 use crate::files::lines::{Format, LineFile};
 use crate::files::lock::{Locked, lock_alone};
@@ -39,10 +39,10 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Keeps hints in a file, for one process at a time. Clones share it.
 ///
 /// ```no_run
-/// use bunq_partner::webhook::{FileJournal, JournalBounds};
+/// use bunq_partner::webhook::{FileHintJournal, HintJournalBounds};
 ///
 /// # async fn example() -> Result<(), bunq_partner::Error> {
-/// let journal = FileJournal::open("/var/lib/acme/hints", JournalBounds::default()).await?;
+/// let journal = FileHintJournal::open("/var/lib/acme/hints", HintJournalBounds::default()).await?;
 /// # Ok(())
 /// # }
 /// ```
@@ -59,10 +59,10 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// If a write fails, as on a full disk, its entries are not kept, and the entries before them are. The next call tries to write the
 /// file anew, at most once a second, so that the journal works again when there is space.
 ///
-/// An entry that is older than [`JournalBounds::max_age`] is dropped, and [counted](Self::expired). In memory it holds about 300 bytes
+/// An entry that is older than [`HintJournalBounds::max_age`] is dropped, and [counted](Self::expired). In memory it holds about 300 bytes
 /// for each entry that is not done.
 #[derive(Clone)]
-pub struct FileJournal(Arc<Inner>);
+pub struct FileHintJournal(Arc<Inner>);
 
 struct Inner {
     path: PathBuf,
@@ -83,16 +83,16 @@ struct State {
     failed: Option<(Instant, String)>,
 }
 
-impl FileJournal {
+impl FileHintJournal {
     /// Opens the journal at `path`, or makes it, in a folder that must exist. The entries in it that are not done are
-    /// [pending](Journal::pending).
+    /// [pending](HintJournal::pending).
     ///
     /// # Errors
     ///
     /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if the bounds cannot be.
     /// [`ErrorKind::Storage`](crate::ErrorKind::Storage) if it is not a journal of hints, if others may use it, if it is in use, by
     /// another process or this one, if it is damaged farther from its end than 64,000 bytes, or if it cannot be read or written.
-    pub async fn open(path: impl Into<PathBuf>, bounds: JournalBounds) -> Result<Self, Error> {
+    pub async fn open(path: impl Into<PathBuf>, bounds: HintJournalBounds) -> Result<Self, Error> {
         bounds.check()?;
         runtime::check()?;
         let path = path.into();
@@ -180,7 +180,7 @@ impl FileJournal {
     }
 }
 
-impl Journal for FileJournal {
+impl HintJournal for FileHintJournal {
     fn name(&self) -> String {
         name(&self.0.path)
     }
@@ -219,7 +219,7 @@ impl Journal for FileJournal {
 
 /// The place of an entry that is being written. It is free again if that fails, or if the caller gives up.
 struct Place<'a> {
-    journal: &'a FileJournal,
+    journal: &'a FileHintJournal,
     number: u64,
     is_kept: bool,
 }
@@ -257,8 +257,8 @@ fn refused(path: &Path, problem: impl fmt::Display) -> Error {
     Error::storage(format_args!("{}: {problem}", name(path)))
 }
 
-impl fmt::Debug for FileJournal {
+impl fmt::Debug for FileHintJournal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FileJournal").field("path", &self.0.path).finish_non_exhaustive()
+        f.debug_struct("FileHintJournal").field("path", &self.0.path).finish_non_exhaustive()
     }
 }

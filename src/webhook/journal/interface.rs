@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::transport::credentials::BoxFuture;
 use crate::webhook::Hint;
 
-/// The number of an entry in its [`Journal`], as long as the journal is open. Entries that were appended later have larger numbers.
+/// The number of an entry in its [`HintJournal`], as long as the journal is open. Entries that were appended later have larger numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EntryId(u64);
 
@@ -35,7 +35,7 @@ pub enum Appended {
 
 /// Where hints are kept until they are done, so that a call that was answered with 200 is not lost in a crash.
 ///
-/// [`FileJournal`] is the usual choice. Write one of your own for a database: an entry is a number and a [`Hint`],
+/// [`FileHintJournal`] is the usual choice. Write one of your own for a database: an entry is a number and a [`Hint`],
 /// which is stored by its [`Serialize`](serde::Serialize), in at most [`Hint::MAX_LEN`] bytes of JSON. An implementation promises:
 ///
 /// - **Durability.** When `append` returns [`Appended::Kept`], the entry survives a crash of the process and of the machine.
@@ -46,8 +46,8 @@ pub enum Appended {
 /// Errors are made with [`Error::storage`], and name the journal and what to do. No method may block its thread. One process uses
 /// a journal at a time.
 ///
-/// [`FileJournal`]: crate::webhook::FileJournal
-pub trait Journal: fmt::Debug + Send + Sync + 'static {
+/// [`FileHintJournal`]: crate::webhook::FileHintJournal
+pub trait HintJournal: fmt::Debug + Send + Sync + 'static {
     /// Names the journal in errors, without a secret: `the journal of hints /var/lib/acme/hints`.
     fn name(&self) -> String;
 
@@ -74,7 +74,7 @@ pub trait Journal: fmt::Debug + Send + Sync + 'static {
     fn pending(&self, after: Option<EntryId>) -> BoxFuture<'_, Result<Vec<(EntryId, Hint)>, Error>>;
 }
 
-impl<T: Journal + ?Sized> Journal for Arc<T> {
+impl<T: HintJournal + ?Sized> HintJournal for Arc<T> {
     fn name(&self) -> String {
         (**self).name()
     }

@@ -5,6 +5,6 @@ mod entries;
 mod file_journal;
 mod interface;
 
-pub use self::bounds::JournalBounds;
-pub use self::file_journal::FileJournal;
-pub use self::interface::{Appended, EntryId, Journal};
+pub use self::bounds::HintJournalBounds;
+pub use self::file_journal::FileHintJournal;
+pub use self::interface::{Appended, EntryId, HintJournal};

@@ -20,7 +20,7 @@ use super::place::Place;
 use crate::error::Error;
 use crate::transport::credentials::BoxFuture;
 use crate::types::{Secret, Timestamp};
-use crate::webhook::{Appended, Journal, Notification};
+use crate::webhook::{Appended, HintJournal, Notification};
 
 /// The largest body that can be set.
 const LARGEST: usize = Notification::MAX_LEN;
@@ -28,7 +28,7 @@ const LARGEST: usize = Notification::MAX_LEN;
 /// The longest time for a body that can be set. bunq waits for ten seconds.
 const LONGEST: Duration = Duration::from_secs(10);
 
-/// Takes bunq's calls, and keeps what may be kept of each in a [`Journal`] before it answers with 200. Clones share it.
+/// Takes bunq's calls, and keeps what may be kept of each in a [`HintJournal`] before it answers with 200. Clones share it.
 ///
 /// It is a service of `tower` over the types of `http`, for any body. hyper calls it in a
 /// `service_fn(move |request| receiver.clone().call(request))`.
@@ -118,7 +118,7 @@ impl ReceiverBuilder {
     /// # Errors
     ///
     /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if a setting cannot be. The segments are in no error.
-    pub fn build<J: Journal>(self, journal: J) -> Result<Receiver<J>, Error> {
+    pub fn build<J: HintJournal>(self, journal: J) -> Result<Receiver<J>, Error> {
         let Self { folder, segments, max_body_size, body_timeout, max_calls } = self;
         let place = Place::new(&folder, segments)?;
         if !(1..=LARGEST).contains(&max_body_size) {
@@ -150,7 +150,7 @@ impl Receiver<()> {
     }
 }
 
-impl<J: Journal> Inner<J> {
+impl<J: HintJournal> Inner<J> {
     async fn answer<B: Body>(&self, parts: Parts, body: B) -> StatusCode {
         if !self.place.is(parts.uri.path()) {
             return StatusCode::NOT_FOUND;
@@ -218,7 +218,7 @@ fn is_json(content_type: &HeaderValue) -> bool {
 
 impl<J, B> Service<Request<B>> for Receiver<J>
 where
-    J: Journal,
+    J: HintJournal,
     B: Body + Send + 'static,
     B::Data: Send,
 {
