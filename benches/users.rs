@@ -14,7 +14,7 @@ use bunq_partner::{Api, Client, ClientBuilder, Environment, FileCustody, Operati
 use bunq_partner_sandbox::Sandbox;
 use common::{
     API_KEY, Folder, Result, Server, Spread, another, cpu_time, cpu_time_of_all, longest_hold, peak_memory, role,
-    runtime, serve,
+    runtime, serve, thread_time,
 };
 use futures_util::{StreamExt as _, TryStreamExt as _, poll};
 
@@ -235,18 +235,18 @@ async fn measure_estimates() -> Result<()> {
     println!("waiting     of an estimate     of a call that begins to wait");
     for waiting in [10, 100, 1_000, 10_000] {
         let apis: Vec<_> = users.iter().map(bunq_partner::UserClient::api).collect();
-        let before = cpu_time()?;
+        let before = thread_time()?;
         let mut calls: Vec<_> = Vec::new();
         for api in std::iter::repeat_n(&apis[0], waiting).chain(&apis[1..]) {
             calls.push(Box::pin(api.get_installation()));
             let _ = poll!(calls.last_mut().ok_or("no call")?);
         }
-        let entered = cpu_time()? - before;
-        let before = cpu_time()?;
+        let entered = thread_time()? - before;
+        let before = thread_time()?;
         for _ in 0..ESTIMATES {
             std::hint::black_box(partner.expected_wait(&Operation::GET_INSTALLATION));
         }
-        let estimated = cpu_time()? - before;
+        let estimated = thread_time()? - before;
         let micros = |time: Duration, count: f64| time.as_secs_f64() * 1e6 / count;
         let (estimate, entry) = (micros(estimated, ESTIMATES.into()), micros(entered, calls.len() as f64));
         println!("{waiting:>7}{estimate:>19.1}{entry:>34.1}");

@@ -465,7 +465,7 @@ impl Block {
             let journal = self.sandbox.take_call_log();
             self.check(&journal).await;
         }
-        let is_fault = matches!(trouble, Trouble::Fault(_));
+        let is_to_be_ended = matches!(trouble, Trouble::Fault(_) | Trouble::Throttled);
         match trouble {
             Trouble::Fault(injection) => self.sandbox.inject(injection),
             Trouble::Neighbour => drop(self.sandbox.call_as_neighbour(self.operation, LIMIT)),
@@ -516,8 +516,10 @@ impl Block {
                 }
                 result.map(|waiter| accepted(waiter.acceptance()))
             }
-            (Subject::Activate(_), _) => self.bring_into_use(id, is_fault).await,
-            (Subject::Reset(_), _) => self.bring_into_use(self.user.as_ref().unwrap().provision_id(), is_fault).await,
+            (Subject::Activate(_), _) => self.bring_into_use(id, is_to_be_ended).await,
+            (Subject::Reset(_), _) => {
+                self.bring_into_use(self.user.as_ref().unwrap().provision_id(), is_to_be_ended).await
+            },
             (Subject::OfUser(verb), _) => self.call_verb(verb).await,
             (Subject::Operation(_), "create_installation" | "create_device_server" | "create_session") => {
                 self.client.open_session().await.map(|()| "ok")
@@ -565,8 +567,9 @@ impl Block {
         result
     }
 
-    /// Activates or resets a user. After a fault, the next call brings it to the end, or that of another process with the same custody.
-    async fn bring_into_use(&mut self, id: ProvisionId, is_fault: bool) -> Result<&'static str, Error> {
+    /// Activates or resets a user. One that is to be ended is brought to the end by the next call, or by that of another process with the
+    /// same custody: a session that is being opened goes on, and its calls are none of the next cell.
+    async fn bring_into_use(&mut self, id: ProvisionId, is_to_be_ended: bool) -> Result<&'static str, Error> {
         let is_reset = matches!(self.subject, Subject::Reset(_));
         let bring = async |client: &Client| match is_reset {
             true => client.users().reset(id).await,
@@ -577,7 +580,7 @@ impl Block {
         let is_waiting = outcome.is_err();
         let result = outcome.unwrap_or_else(|_| Err(Error::context("it waits for its session")));
         self.called = Some(self.calls_of(self.operation).count());
-        if is_fault {
+        if is_to_be_ended {
             self.sandbox.clear_injections();
             let mut user = result.clone();
             if user.is_err() {

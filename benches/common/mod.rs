@@ -81,8 +81,7 @@ pub(crate) fn another(role: &[&str]) -> io::Result<Command> {
 
 /// The CPU time of all threads of this process, to the nanosecond.
 pub(crate) fn cpu_time() -> Result<Duration> {
-    // Linux accounts the time of a running thread when the thread leaves the CPU.
-    std::thread::yield_now();
+    leave_the_cpu();
     let of_task = |task: io::Result<fs::DirEntry>| -> Result<u64> {
         let text = fs::read_to_string(task?.path().join("schedstat"))?;
         Ok(text.split_whitespace().next().unwrap_or_default().parse()?)
@@ -120,8 +119,14 @@ pub(crate) async fn longest_hold(work: impl Future<Output = Result<()>>) -> Resu
     worked.map(|()| longest.as_secs_f64() * 1e3)
 }
 
+/// Linux accounts the time of a running thread when the thread leaves the CPU.
+fn leave_the_cpu() {
+    std::thread::yield_now();
+}
+
 /// The CPU time of this thread.
-fn thread_time() -> Result<Duration> {
+pub(crate) fn thread_time() -> Result<Duration> {
+    leave_the_cpu();
     let text = fs::read_to_string("/proc/thread-self/schedstat")?;
     Ok(Duration::from_nanos(text.split_whitespace().next().unwrap_or_default().parse()?))
 }
