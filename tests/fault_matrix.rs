@@ -519,7 +519,7 @@ impl Block {
             (Subject::Activate(_), _) => self.bring_into_use(id, is_to_be_ended).await,
             (Subject::Reset(_), _) => {
                 self.bring_into_use(self.user.as_ref().unwrap().provision_id(), is_to_be_ended).await
-            },
+            }
             (Subject::OfUser(verb), _) => self.call_verb(verb).await,
             (Subject::Operation(_), "create_installation" | "create_device_server" | "create_session") => {
                 self.client.open_session().await.map(|()| "ok")

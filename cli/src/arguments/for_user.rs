@@ -69,7 +69,7 @@ pub(crate) struct OnboardOptions {
     /// Answers as JSON, instead of questions; - is stdin
     #[arg(long, value_name = "FILE")]
     pub(crate) from: Option<PathBuf>,
-    /// Start an identity session; its token in this new file
+    /// Start an identity verification session; its token in this new file
     #[arg(long, value_name = "FILE", conflicts_with = "submit_identity")]
     pub(crate) identity_token_file: Option<PathBuf>,
     /// Start another session, though one may be there

@@ -30,8 +30,8 @@ impl fmt::Display for Given {
         f.write_str(match self {
             Self::Onboarding => "the start of the onboarding",
             Self::Answer(kind) => kind.as_str(),
-            Self::IdentitySession => "the start of an identity session",
-            Self::Submission => "the submission of the identity session",
+            Self::IdentitySession => "the start of an identity verification session",
+            Self::Submission => "the submission of the identity verification session",
             Self::Document => "the document",
             Self::Statuses => "the request for the statuses",
         })

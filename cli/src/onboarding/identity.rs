@@ -37,7 +37,8 @@ impl Onboard<'_> {
             let Some(token) = started.take_token() else {
                 self.progress.identity_session = Some(started.session().clone());
                 self.invocation.note(
-                    "bunq shows no token of the identity session: it may have been submitted, or have its result",
+                    "bunq shows no token of the identity verification session: it may have been submitted, or have its \
+                     result",
                 );
                 return Ok(false);
             };
@@ -93,7 +94,7 @@ impl Onboard<'_> {
             return Ok(());
         }
         let shown = |time: &str, session: &IdentityVerificationSession| {
-            format!("{time}  identity session {}  {}", session.id, session.status)
+            format!("{time}  identity verification session {}  {}", session.id, session.status)
         };
         let session = progress::wait(waiter.timeout(self.time_left()), shown).await;
         let session = session.map_err(|error| self.goes_on(error))?;

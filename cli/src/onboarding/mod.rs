@@ -214,9 +214,11 @@ impl Onboard<'_> {
         let answers = "`answered_with` names the member of --from FILE that answers";
         let rest = match self.progress.open_identity_session() {
             Some(session) => format!("--submit-identity {session} tells bunq that the user is done with the SDK"),
-            None => "the rest is for the user: --identity-token-file FILE starts an identity session, and `identity_document` \
-                     of --from FILE is a document"
-                .to_owned(),
+            None => {
+                "the rest is for the user: --identity-token-file FILE starts an identity verification session, and \
+                     `identity_document` of --from FILE is a document"
+                    .to_owned()
+            }
         };
         let hints = [(!answerable.is_empty()).then(|| answers.to_owned()), (!others.is_empty()).then_some(rest)];
         let failure = Failure::missing(format!("bunq wants to know more of the user: {kinds}"));

@@ -52,7 +52,7 @@ impl Progress {
         if self.answered.contains(&fulfillment.type_) { WaitingFor::Bunq } else { fulfillment.waiting_for() }
     }
 
-    /// The identity session that the user is to go through.
+    /// The identity verification session that the user is to go through.
     pub(super) fn open_identity_session(&self) -> Option<IdentityVerificationSessionId> {
         let session = self.identity_session.as_ref()?;
         (session.status == IdentityVerificationSessionStatus::Created).then_some(session.id)

@@ -150,7 +150,7 @@ async fn a_second_signal_names_what_has_no_response() {
     test_timeout::start();
     let user = User::new(asking_for(&["DATE_OF_BIRTH", "IDENTITY_VERIFICATION"])).await;
     user.folder.file("answers.json", r#"{"person": {"date_of_birth": "1990-01-31"}}"#);
-    let session = "the start of an identity session";
+    let session = "the start of an identity verification session";
     for (method, path, doubted, options) in [
         ("POST", "/user-onboarding", "the start of the onboarding", &[][..]),
         ("PUT", "/user-person/", "DATE_OF_BIRTH", &[]),
