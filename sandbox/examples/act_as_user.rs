@@ -38,8 +38,12 @@ pub(crate) async fn serve(client: &Client, data: &UserData, pause: Duration) -> 
     let provisions = client.provisions();
     // A process before this one may have got further.
     let (id, is_over) = match provisions.find(data.external_uuid).await? {
-        Some(seen) => (seen.id, seen.status.is_over()),
-        None => (provisions.create(data.new_user()?).await?.id(), false),
+        Some(seen) => {
+            println!("provision {} is there, and is {}", seen.id, seen.status);
+            (seen.id, seen.status.is_over())
+        }
+        // It looks again: a request of that process may have arrived since.
+        None => (provisions.ensure(data.new_user()?).await?.id(), false),
     };
     if !is_over {
         // The token is in custody before it is used.
@@ -197,7 +201,10 @@ async fn main() -> Outcome {
     private.create(&folder)?;
     let client = sandbox.client().custody(FileCustody::new(&folder)).build()?;
     let data = UserData::of_nobody(Uuid::new_v4())?;
-    serve(&client, &data, Duration::from_millis(100)).await?;
+    let pause = Duration::from_millis(100);
+    serve(&client, &data, pause).await?;
+    println!("once more");
+    serve(&client, &data, pause).await?;
     std::fs::remove_dir_all(folder)?;
     Ok(())
 }
