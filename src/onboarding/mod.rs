@@ -40,17 +40,18 @@ use crate::types::{
 /// #     answer: impl Fn(&bunq_partner::types::Fulfillment) -> Option<bunq_partner::FulfillmentAnswer>,
 /// # ) -> Result<(), bunq_partner::Error> {
 /// use bunq_partner::types::{RequestedUserStatus, RequestedUserVerificationStatus, UpdateUserOnboardingRequest};
-/// use bunq_partner::{OnboardingOutcome, RequestedStatuses};
+/// use bunq_partner::{OnboardingOutcome, RequestedStatuses, WaitingFor};
 ///
 /// let onboarding = user.onboarding();
 /// let id = onboarding.start().await?.id;
 /// let statuses = UpdateUserOnboardingRequest::new(RequestedUserStatus::Active, RequestedUserVerificationStatus::Verified);
 /// match onboarding.request(id, &statuses).await? {
 ///     RequestedStatuses::Missing(missing) => {
-///         for one in &missing {
+///         // bunq checks the others.
+///         for one in missing.iter().filter(|one| one.waiting_for() == WaitingFor::User) {
 ///             match answer(one) {
 ///                 Some(answer) => onboarding.answer(one, &answer).await?,
-///                 None => println!("{} is for {:?}", one.type_, one.waiting_for()),
+///                 None => println!("{} is for the user, the identity or a document", one.type_),
 ///             }
 ///         }
 ///         // Then request the statuses again.
