@@ -241,8 +241,8 @@ async fn no_secret_of_bunqs_documented_bodies_is_shown() {
     }
     let described = [
         "all_data_submitted all_fail_reason applicant_identifier_external assistant_conversation context country description",
-        "display_name entry_description finn_conversation message public_nick_name reject_reason session_identifier_external",
-        "subtitle title urls",
+        "display_name entry_description exception_message finn_conversation message notification_target",
+        "public_nick_name reject_reason session_identifier_external subtitle title urls",
     ];
     assert_eq!(personal.into_iter().collect::<Vec<_>>(), described.join(" ").split(' ').collect::<Vec<_>>());
     assert!(count > 500 && successes > 100, "{count} bodies, {successes} with provisions");

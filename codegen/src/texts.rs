@@ -134,18 +134,27 @@ fn text(name: &str, schema: &Value, rule: &TokenStream, is_public: bool, goes_bo
     let ident = format_ident!("{name}");
     let visibility = visibility(is_public);
     let description = format!(" {}", schema["description"].as_str().unwrap_or_default().trim_end());
-    let (derived, private_doc, debug) = if schema["x-bunq-personal"] == true {
+    let hidden = if schema["x-bunq-personal"] == true {
         let shown = format!("{name}(..)");
-        let debug = quote! {
-            impl ::std::fmt::Debug for #ident {
-                fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
-                    f.write_str(#shown)
-                }
-            }
-        };
-        (quote!(), quote!(#[doc = ""] #[doc = " Its `Debug` does not show it."]), debug)
+        Some((" Its `Debug` does not show it.", quote!(f.write_str(#shown))))
+    } else if schema["x-bunq-secret-path"] == true {
+        let shown = quote!(f.debug_tuple(#name).field(&crate::types::without_path(&self.0)).finish());
+        Some((" Its `Debug` shows the origin alone.", shown))
     } else {
-        (quote!(#[derive(Debug)]), quote!(), quote!())
+        None
+    };
+    let (derived, hidden_doc, debug) = match hidden {
+        None => (quote!(#[derive(Debug)]), quote!(), quote!()),
+        Some((doc, shown)) => {
+            let debug = quote! {
+                impl ::std::fmt::Debug for #ident {
+                    fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+                        #shown
+                    }
+                }
+            };
+            (quote!(), quote!(#[doc = ""] #[doc = #doc]), debug)
+        }
     };
     let (read, reading_doc) = if goes_both_ways {
         let doc =
@@ -156,7 +165,7 @@ fn text(name: &str, schema: &Value, rule: &TokenStream, is_public: bool, goes_bo
     };
     quote! {
         #[doc = #description]
-        #private_doc
+        #hidden_doc
         #reading_doc
         #derived
         #[derive(Clone, PartialEq, Eq, Hash, ::serde::Serialize)]

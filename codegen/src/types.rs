@@ -57,7 +57,7 @@ pub(crate) fn complete(
             if sent_otherwise.contains(&ident) {
                 readers.extend(both_ways::generate(document, item, &sent_otherwise));
             }
-            readers.extend(personal_debug(document, item));
+            readers.extend(hiding_debug(document, item));
             if direction.request {
                 constructors.extend(constructor(item, public.contains(&ident)));
             }
@@ -369,20 +369,22 @@ fn bound_reader(
     })
 }
 
-/// The `Debug` of a type with members that are about a person: it does not show them.
-fn personal_debug(document: &Document, item: &mut syn::ItemStruct) -> Option<syn::Item> {
+/// The `Debug` of a type with members that do not belong into logs: it does not show them.
+fn hiding_debug(document: &Document, item: &mut syn::ItemStruct) -> Option<syn::Item> {
     let ident = item.ident.clone();
     let properties = &document.root["components"]["schemas"][ident.to_string()]["properties"];
-    let is_personal =
-        |field: &syn::Field| wire_name(field).is_some_and(|name| properties[&name]["x-bunq-personal"] == true);
-    if !item.fields.iter().any(is_personal) {
+    let is_hidden = |field: &syn::Field| {
+        let marks = ["x-bunq-personal", "x-bunq-secret-path"];
+        wire_name(field).is_some_and(|name| marks.iter().any(|mark| properties[&name][mark] == true))
+    };
+    if !item.fields.iter().any(is_hidden) {
         return None;
     }
     forget_derived(item, "Debug");
     let shown = item.fields.iter().map(|field| {
         let name = &field.ident;
         let text = name.as_ref().map(ToString::to_string).unwrap_or_default();
-        match (is_personal(field), inside_option(&field.ty)) {
+        match (is_hidden(field), inside_option(&field.ty)) {
             (false, _) => quote::quote!(.field(#text, &self.#name)),
             (true, Some(_)) => quote::quote!(.field(#text, &self.#name.as_ref().map(|_| format_args!("..")))),
             (true, None) => quote::quote!(.field(#text, &format_args!(".."))),

@@ -28,12 +28,13 @@ use super::replacements::is_replaced;
 use super::users;
 
 /// The extensions that a string schema may have.
-const OF_TEXTS: [&str; 8] = [
+const OF_TEXTS: [&str; 9] = [
     bytes::OF_CONTENT_TYPES[0],
     bytes::OF_CONTENT_TYPES[1],
     "x-bunq-enum",
     "x-bunq-personal",
     "x-bunq-rule",
+    "x-bunq-secret-path",
     "x-bunq-visible",
     "x-enum-descriptions",
     "x-extensible-enum",
@@ -158,7 +159,7 @@ fn check_mappings(root: &Value, pointer: &str, depth: u32, diagnostics: &mut Vec
 }
 
 /// The extensions that a property may have.
-const OF_PROPERTIES: [&str; 2] = ["x-bunq-lenient", "x-bunq-personal"];
+const OF_PROPERTIES: [&str; 3] = ["x-bunq-lenient", "x-bunq-personal", "x-bunq-secret-path"];
 
 fn extension_problem(pointer: &str, part: &Map<String, Value>, is_operation: bool) -> Option<String> {
     let is_property = pointer.rsplit('/').nth(1) == Some("properties");

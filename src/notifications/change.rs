@@ -7,7 +7,7 @@ use reqwest::Url;
 use crate::environment::{Environment, is_loopback};
 use crate::error::Error;
 use crate::transport::rate_limit::Role;
-use crate::types::{NotificationCategory, NotificationFilter, NotificationTarget};
+use crate::types::{NotificationCategory, NotificationFilter, NotificationTarget, without_path};
 
 /// The greatest number of targets of a category.
 const MOST_TARGETS: usize = 2;
@@ -26,7 +26,6 @@ pub(super) enum Wanted {
 }
 
 /// A change of one filter among all.
-#[derive(Debug)]
 pub(super) struct Change {
     category: NotificationCategory,
     target: NotificationTarget,
@@ -70,7 +69,7 @@ impl Change {
         others.sort_unstable();
         others.dedup();
         if others.len() >= MOST_TARGETS {
-            let shown: Vec<_> = others.iter().map(|target| shown(target)).collect();
+            let shown: Vec<_> = others.iter().copied().map(without_path).collect();
             let problem = format_args!(
                 "{} has {} targets, {}, and bunq takes no more than {MOST_TARGETS}: remove one first",
                 self.category,
@@ -91,26 +90,20 @@ impl fmt::Display for Change {
             Wanted::There => "the filter",
             Wanted::Gone => "the removal of the filter",
         };
-        write!(f, "{what} of {} to {}", self.category, shown(self.target.as_str()))
+        write!(f, "{what} of {} to {}", self.category, without_path(self.target.as_str()))
     }
 }
 
 /// Filters in the words of a message.
 pub(super) fn listed(filters: &[NotificationFilter]) -> String {
     let named = filters.iter().take(NAMED);
-    let named = named.map(|filter| format!("{} to {}", filter.category, shown(filter.notification_target.as_str())));
+    let named =
+        named.map(|filter| format!("{} to {}", filter.category, without_path(filter.notification_target.as_str())));
     match (filters.len(), named.collect::<Vec<_>>().join(", ")) {
         (0, _) => "none".to_owned(),
         (..=NAMED, named) => named,
         (all, named) => format!("{named} and {} more", all - NAMED),
     }
-}
-
-/// A target without its path and query: a receiver may know bunq's calls by a secret part of its path.
-fn shown(target: &str) -> String {
-    let Ok(url) = Url::parse(target) else { return "something that is no URL".to_owned() };
-    let rest = if url.path() == "/" && url.query().is_none() { "" } else { "/\u{2026}" };
-    format!("{}{rest}", url.origin().ascii_serialization())
 }
 
 pub(super) fn parsed(target: &NotificationTarget) -> Result<Url, Error> {

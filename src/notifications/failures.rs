@@ -93,8 +93,8 @@ impl Notifications {
     pub async fn retry_target(&self, url: &NotificationTarget) -> Result<RetriedFailures, Error> {
         let (url, mut retried) = (parsed(url)?, RetriedFailures::default());
         let is_to = |failure: &NotificationFilterFailure| {
-            let target = failure.notification_target.as_deref();
-            target.is_some_and(|target| Url::parse(target).is_ok_and(|target| target == url))
+            let target = failure.notification_target.as_ref();
+            target.is_some_and(|target| Url::parse(target.as_str()).is_ok_and(|target| target == url))
         };
         let (mut failures, mut batch) = (pin!(self.failures()), Vec::new());
         loop {

@@ -1,5 +1,5 @@
 //! bunq's documented bodies, with a secret planted in every text that can contain one, and a text about a person in every member that
-//! the document says has one.
+//! the document says has one, or a URL with a secret path.
 
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
@@ -30,7 +30,7 @@ pub struct Documented {
     pub operation: &'static Operation,
     pub status: u16,
     pub body: Value,
-    /// Where it has what is about a person, as JSON pointers.
+    /// Where it has what is about a person, or a URL with a secret path, as JSON pointers.
     pub personal: Vec<String>,
 }
 
@@ -54,10 +54,10 @@ fn resolved(part: &'static Value) -> &'static Value {
     part["$ref"].as_str().map_or(part, |target| DOCUMENT.pointer(target.trim_start_matches('#')).unwrap())
 }
 
-/// Where a value has what its schema says is about a person.
+/// Where a value has what its schema says is about a person, or may have a URL with a secret path.
 fn personal_in(schema: &'static Value, value: &Value) -> Vec<String> {
     let (schema, mut found) = (resolved(schema), Vec::new());
-    if schema["x-bunq-personal"] == true {
+    if ["x-bunq-personal", "x-bunq-secret-path"].iter().any(|mark| schema[mark] == true) {
         return vec![String::new()];
     }
     for part in ["allOf", "anyOf"].iter().filter_map(|of| schema[of].as_array()).flatten() {
@@ -76,6 +76,12 @@ fn personal_in(schema: &'static Value, value: &Value) -> Vec<String> {
         _ => {}
     }
     found
+}
+
+/// What is planted in place of a text: a text about a person, or a URL with such a path.
+fn hidden_text(text: &str, what: &str) -> String {
+    let origin = if text.starts_with("https://") { "https://partner.example.com/" } else { "" };
+    format!("{origin}{PERSONAL}{what}")
 }
 
 /// Replaces the texts of a value.
@@ -97,7 +103,7 @@ pub fn personal_request(operation: &Operation) -> Option<Value> {
     let planted = |text: &str| match text.parse::<bunq_partner::jiff::civil::Date>() {
         Ok(_) => json!(BIRTH),
         Err(_) if text.bytes().all(|byte| byte.is_ascii_uppercase()) => json!(text),
-        Err(_) => json!(format!("{PERSONAL}sent")),
+        Err(_) => json!(hidden_text(text, "sent")),
     };
     for place in personal_in(&content["schema"], &body) {
         replace_texts(body.pointer_mut(&place).unwrap(), &planted);
@@ -198,7 +204,7 @@ fn texts_of(value: &Value, secret: &[String], texts: &mut Vec<String>) {
 fn planted(documented: &Value, personal: &[String], secret: &[String], shape: fn(&str) -> Value, own: &str) -> Value {
     let (mut body, mut inside) = (documented.clone(), Vec::new());
     for place in personal {
-        replace_texts(body.pointer_mut(place).unwrap(), &|_| shape(&format!("{PERSONAL}received")));
+        replace_texts(body.pointer_mut(place).unwrap(), &|text| shape(&hidden_text(text, "received")));
     }
     texts_of(&body, secret, &mut inside);
     plant(&mut body, secret, &inside, shape, own);

@@ -32,7 +32,7 @@ async fn start(response: FailureRetryResponse, failures: usize) -> (Sandbox, Cli
 
 async fn listed(client: &Client) -> Vec<(NotificationFilterFailureId, String)> {
     let all: Vec<_> = client.notifications().failures().try_collect().await.unwrap();
-    all.into_iter().map(|failure| (failure.id, failure.notification_target.unwrap())).collect()
+    all.into_iter().map(|failure| (failure.id, failure.notification_target.unwrap().into())).collect()
 }
 
 /// How many failures each request was for, and how many requests bunq has carried out.

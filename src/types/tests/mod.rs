@@ -7,7 +7,7 @@ mod random;
 mod schemas;
 
 use proptest::prelude::*;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::types;
 
@@ -103,6 +103,26 @@ fn an_enum_of_a_request_is_closed() {
     test_timeout::start();
     let error = serde_json::from_str::<types::RequestedStatus>("\"CLOSED\"").unwrap_err();
     assert!(error.to_string().starts_with("unknown variant `CLOSED`"), "{error}");
+}
+
+/// A receiver may know bunq's calls by a secret part of the path.
+#[test]
+fn of_a_notification_target_only_the_origin_is_shown() {
+    test_timeout::start();
+    for (target, shown) in [
+        ("https://partner.example.com/bunq/s3cret", "https://partner.example.com/\u{2026}"),
+        ("https://partner.example.com:8443?s3cret", "https://partner.example.com:8443/\u{2026}"),
+        ("https://user:s3cret@partner.example.com", "https://partner.example.com"),
+        ("/bunq/s3cret", "something that is no URL"),
+    ] {
+        let read: types::NotificationTarget = serde_json::from_value(target.into()).unwrap();
+        assert_eq!((format!("{read:?}"), read.as_str()), (format!("NotificationTarget({shown:?})"), target));
+        let failure =
+            json!({ "id": 1, "notification_target": target, "exception_message": format!("{target} is slow") });
+        let failure: types::NotificationFilterFailure = serde_json::from_value(failure).unwrap();
+        let debug = format!("{failure:?}");
+        assert!(debug.contains(shown) && !debug.contains("s3cret") && !debug.contains("slow"), "{debug}");
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@
 use serde_json::{Map, Value, json};
 
 /// The keywords that do not restrict the value.
-const REMARKS: [&str; 16] = [
+const REMARKS: [&str; 17] = [
     "$schema",
     "$defs",
     "components",
@@ -20,6 +20,7 @@ const REMARKS: [&str; 16] = [
     "x-bunq-lenient",
     "x-bunq-personal",
     "x-bunq-rule",
+    "x-bunq-secret-path",
     "x-bunq-visible",
     "x-enum-descriptions",
 ];

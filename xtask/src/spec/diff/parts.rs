@@ -22,7 +22,7 @@ use bunq_partner_codegen::headers::is_of_transport;
 const OF_TYPES: [&str; 3] = ["x-bunq-default", "x-bunq-id", "x-bunq-value"];
 
 /// Members that are only for readers.
-pub(super) const TEXTS: [&str; 21] = [
+pub(super) const TEXTS: [&str; 22] = [
     "description",
     "summary",
     "title",
@@ -43,6 +43,7 @@ pub(super) const TEXTS: [&str; 21] = [
     "x-bunq-personal",
     "x-bunq-questions",
     "x-bunq-rule",
+    "x-bunq-secret-path",
     "x-enum-descriptions",
 ];
 
