@@ -24,8 +24,8 @@ pub struct Hint {
     pub event_type: Option<NotificationEventType>,
     /// The object that the event is about. `None` if it has no id.
     pub object: Option<HintedObject>,
-    /// The user that the object names. A provision names none, an onboarding that of the session, and an inquiry the person or the company,
-    /// which no path takes.
+    /// The user that the object names, as the body claims. `None` for a provision. Of an inquiry it is the person or the company, while
+    /// paths take the id of the `UserApiKey`. Of an onboarding bunq does not say which of the two it is.
     pub user_id: Option<UserId>,
     /// When the object was last changed, exact to the microsecond.
     pub updated: Option<Timestamp>,
