@@ -45,7 +45,8 @@ const LAYERS: [&[&str]; 26] = [
 ];
 
 /// The modules of the library that decide whether something is attempted again, or hold a setting of it: no other imports `retry`.
-const DECIDING: [&str; 6] = ["builder", "bulk::outage", "bulk::run", "reconcile", "transport", "transport::config"];
+const DECIDING: [&str; 7] =
+    ["builder", "bulk::outage", "bulk::run", "reconcile", "reconcile::checks", "transport", "transport::config"];
 
 /// The path of a module from the root of the crate.
 type ModulePath = Vec<String>;
