@@ -35,7 +35,7 @@ mod receiver;
 
 pub use self::hint::{Hint, HintedObject};
 #[cfg(feature = "webhook")]
-pub use self::journal::{Appended, EntryId, FileHintJournal, HintJournal, HintJournalBounds};
+pub use self::journal::{Appended, EntryId, FileHintJournal, HintJournal, HintJournalBounds, MemoryHintJournal};
 pub use self::notification::{InvalidNotification, Notification, NotifiedObject};
 #[cfg(feature = "webhook")]
 pub use self::receiver::{Receiver, ReceiverBuilder};

@@ -19,7 +19,7 @@ pub(crate) fn hint(number: u64) -> Hint {
     hint_of(number, jiff::Timestamp::now())
 }
 
-fn hint_of(number: u64, arrived: jiff::Timestamp) -> Hint {
+pub(crate) fn hint_of(number: u64, arrived: jiff::Timestamp) -> Hint {
     let event = "PARTNER_USER_PROVISION_PROCESS_UPDATED";
     let encoded = json!([
         "PARTNER_USER_PROVISION",

@@ -10,6 +10,8 @@ mod fuzz;
 mod journal;
 #[cfg(feature = "webhook")]
 mod killed;
+#[cfg(feature = "webhook")]
+mod memory_journal;
 mod message;
 #[cfg(feature = "webhook")]
 mod receiver;

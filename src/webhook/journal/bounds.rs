@@ -10,7 +10,7 @@ const MOST_ENTRIES: usize = 1_000_000;
 /// The longest age that can be set.
 const LONGEST_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// How much a [`FileHintJournal`](crate::webhook::FileHintJournal) keeps.
+/// How much a [`FileHintJournal`](crate::webhook::FileHintJournal) or a [`MemoryHintJournal`](crate::webhook::MemoryHintJournal) keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HintJournalBounds {
     pub(super) max_entries: usize,

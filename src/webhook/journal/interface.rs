@@ -38,7 +38,8 @@ pub enum Appended {
 /// [`FileHintJournal`] is the usual choice. Write one of your own for a database: an entry is a number and a [`Hint`],
 /// which is stored by its [`Serialize`](serde::Serialize), in at most [`Hint::MAX_LEN`] bytes of JSON. An implementation promises:
 ///
-/// - **Durability.** When `append` returns [`Appended::Kept`], the entry survives a crash of the process and of the machine.
+/// - **Durability.** When `append` returns [`Appended::Kept`], the entry survives a crash of the process and of the machine. Only
+///   [`MemoryHintJournal`](crate::webhook::MemoryHintJournal) does not promise it.
 /// - **At least once.** An entry that is not done is among the `pending` ones of the next process. One whose `done` had not returned
 ///   may be, too. An entry whose `append` failed, or was dropped, may be there or not.
 /// - **Bounds.** It has a bound, and answers [`Appended::Full`] beyond it. Nothing else makes place than `done`, and the age of an entry.

@@ -4,7 +4,9 @@ mod bounds;
 mod entries;
 mod file_journal;
 mod interface;
+mod memory_journal;
 
 pub use self::bounds::HintJournalBounds;
 pub use self::file_journal::FileHintJournal;
 pub use self::interface::{Appended, EntryId, HintJournal};
+pub use self::memory_journal::MemoryHintJournal;
