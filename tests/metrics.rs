@@ -97,4 +97,27 @@ async fn metrics_as_an_exporter_sees_them() {
     assert_eq!(now()["bunq.client.permit.waiting get_provision"], 2.0);
     drop(given_up);
     assert_eq!(now()["bunq.client.permit.waiting get_provision"], 0.0);
+
+    #[cfg(feature = "webhook")]
+    {
+        for path in ["/another", "/planted-segment-0123456789", "/another"] {
+            called(path).await;
+        }
+        let sums = now();
+        assert_eq!(sums["bunq.client.webhook.calls wrong_path"], 2.0, "{sums:?}");
+        assert_eq!(sums["bunq.client.webhook.calls wrong_method"], 1.0, "{sums:?}");
+        assert!(!format!("{sums:?}").contains("planted"), "{sums:?}");
+    }
+}
+
+/// Calls a receiver, as bunq never does.
+#[cfg(feature = "webhook")]
+async fn called(path: &str) {
+    use bunq_partner::Environment;
+    use bunq_partner::webhook::{HintJournalBounds, MemoryHintJournal, Receiver};
+    use tower_service::Service as _;
+
+    let journal = MemoryHintJournal::new(HintJournalBounds::default()).unwrap();
+    let receiver = Receiver::builder(Environment::Sandbox, "planted-segment-0123456789").build(journal);
+    receiver.unwrap().call(http::Request::get(path).body(String::new()).unwrap()).await.unwrap();
 }

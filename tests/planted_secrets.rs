@@ -192,6 +192,52 @@ fn is_hidden(body: &Value) {
     assert!(!text.contains(PLANTED), "{text}");
 }
 
+/// A receiver is sent all that bunq sends, on the right path and on another, whole and cut, from bunq and from a stranger.
+#[cfg(feature = "webhook")]
+#[tokio::test(start_paused = true)]
+async fn no_secret_of_a_call_is_shown_by_the_receiver() {
+    test_timeout::start();
+    use bunq_partner::Environment;
+    use bunq_partner::webhook::{FileHintJournal, HintJournalBounds, Peer, Receiver};
+    use http::Request;
+    use tower_service::Service as _;
+
+    let (log, folder) = (log(), Folder::new());
+    let path = folder.path("hints");
+    let journal = FileHintJournal::open(&path, HintJournalBounds::default().max_entries(10)).await.unwrap();
+    let segment = format!("{}-0123456789-0123456789", PLANTED.trim_matches(|c: char| !c.is_ascii_alphanumeric()));
+    let forwarded = format!("{PLANTED}forwarded");
+    let builder = Receiver::builder(Environment::Production, segment.clone()).trusted_proxies(["127.0.0.1"]);
+    let mut receiver = builder.build(journal.clone()).unwrap();
+    let mut shown = String::new();
+    for body in called_back(&secret_members(), SHAPES[0]) {
+        let body = body.to_string();
+        for (path, ip, body) in [
+            (&*segment, "185.40.108.1", &*body),
+            (&segment, "185.40.108.1", &body[..body.len() - 1]),
+            (&segment, "127.0.0.1", &body),
+            (&segment[1..], "185.40.108.1", &body),
+        ] {
+            let request =
+                Request::post(format!("https://partner.example/{path}")).header("content-type", "application/json");
+            let mut request = request.header("x-forwarded-for", &forwarded).body(body.to_owned()).unwrap();
+            request.extensions_mut().insert(Peer::new(ip.parse().unwrap()).certificate(PLANTED));
+            shown += &format!("{:?}", request.extensions().get::<Peer>());
+            shown += &format!("{:?}", receiver.call(request).await.unwrap());
+        }
+    }
+    let numbers = receiver.numbers();
+    assert!(numbers.kept == 10 && numbers.full > 10, "{numbers:?}");
+    assert!(numbers.not_notification > 10 && numbers.wrong_peer > 10 && numbers.wrong_path > 10, "{numbers:?}");
+    shown += &format!("{receiver:?} {journal:?} {numbers:?}");
+    let kept = fs::read_to_string(path).unwrap();
+    for (text, what) in [(shown, "shown"), (log.take(), "logged"), (kept, "kept")] {
+        for secret in [PLANTED, PERSONAL, &segment] {
+            assert!(!text.contains(secret), "{secret} is {what}: {text}");
+        }
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn no_secret_of_bunqs_documented_bodies_is_shown() {
     test_timeout::start();

@@ -47,3 +47,9 @@ pub(crate) fn credential_expiring() {
 pub(crate) fn credential_expired() {
     event!(target: TARGET, Level::DEBUG, monotonic_counter.bunq.client.credentials_expired = 1_i64);
 }
+
+/// The receiver has answered a call of bunq's, or of whoever calls.
+#[cfg(feature = "webhook")]
+pub(crate) fn called(outcome: &str) {
+    event!(target: TARGET, Level::DEBUG, monotonic_counter.bunq.client.webhook.calls = 1_i64, bunq.webhook.outcome = outcome);
+}

@@ -38,4 +38,4 @@ pub use self::hint::{Hint, HintedObject};
 pub use self::journal::{Appended, EntryId, FileHintJournal, HintJournal, HintJournalBounds, MemoryHintJournal};
 pub use self::notification::{InvalidNotification, Notification, NotifiedObject};
 #[cfg(feature = "webhook")]
-pub use self::receiver::{Receiver, ReceiverBuilder};
+pub use self::receiver::{Peer, Receiver, ReceiverBuilder, ReceiverNumbers};

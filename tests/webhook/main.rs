@@ -14,4 +14,6 @@ mod killed;
 mod memory_journal;
 mod message;
 #[cfg(feature = "webhook")]
+mod peer;
+#[cfg(feature = "webhook")]
 mod receiver;

@@ -7,37 +7,32 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bunq_partner::webhook::{Appended, EntryId, FileHintJournal, Hint, HintJournal, HintJournalBounds, Receiver};
-use bunq_partner::{BoxFuture, Error, ErrorKind};
+use bunq_partner::{BoxFuture, Environment, Error, ErrorKind};
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{Method, Request, StatusCode};
 use http_body::{Body, Frame};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
 use tower_service::Service as _;
 
 use crate::common::Folder;
 use crate::journal::{open, pending};
 
-const SEGMENT: &str = "planted-segment-0123456789";
+pub(crate) const SEGMENT: &str = "planted-segment-0123456789";
 const OTHER: &str = "planted-segment-9876543210";
 
 /// A call as bunq's, about the provision 123.
-fn body() -> String {
+pub(crate) fn body() -> String {
     let object = r#"{"PartnerUserProvision":{"id":123,"credential":{"token_value":"planted-token"}}}"#;
     let event = "PARTNER_USER_PROVISION_PROCESS_UPDATED";
     format!(r#"{{"NotificationUrl":{{"category":"PARTNER_USER_PROVISION","event_type":"{event}","object":{object}}}}}"#)
 }
 
-fn call<B>(path: &str, body: B) -> Request<B> {
+pub(crate) fn call<B>(path: &str, body: B) -> Request<B> {
     let request = Request::post(path).header(CONTENT_TYPE, "application/json; charset=utf-8");
     request.body(body).unwrap()
 }
 
-async fn answered<J: HintJournal, B>(receiver: &Receiver<J>, request: Request<B>) -> StatusCode
+pub(crate) async fn answered<J: HintJournal, B>(receiver: &Receiver<J>, request: Request<B>) -> StatusCode
 where
     B: Body + Send + 'static,
     B::Data: Send,
@@ -48,7 +43,7 @@ where
     response.status()
 }
 
-fn path() -> String {
+pub(crate) fn path() -> String {
     format!("/{SEGMENT}")
 }
 
@@ -58,7 +53,7 @@ async fn a_call_is_answered_when_its_hint_is_kept() {
     let folder = Folder::new();
     let journal =
         FileHintJournal::open(folder.path("hints"), HintJournalBounds::default().max_entries(2)).await.unwrap();
-    let receiver = Receiver::builder(SEGMENT).build(journal.clone()).unwrap();
+    let receiver = Receiver::builder(Environment::Sandbox, SEGMENT).build(journal.clone()).unwrap();
     assert!(!format!("{receiver:?}").contains("planted"));
     assert_eq!(answered(&receiver, call(&path(), body())).await, StatusCode::OK);
     assert_eq!(pending(&journal).await, [123]);
@@ -77,7 +72,8 @@ async fn a_call_that_is_none_of_bunqs_is_refused() {
     test_timeout::start();
     let folder = Folder::new();
     let journal = open(&folder.path("hints")).await;
-    let receiver = Receiver::builder(SEGMENT).folder("/bunq/").other_segment(OTHER).max_body_size(1_000);
+    let receiver =
+        Receiver::builder(Environment::Sandbox, SEGMENT).folder("/bunq/").other_segment(OTHER).max_body_size(1_000);
     let receiver = receiver.build(journal.clone()).unwrap();
     let path = format!("/bunq/{SEGMENT}");
     for other in
@@ -137,7 +133,7 @@ impl Body for Cut {
 #[tokio::test(start_paused = true)]
 async fn a_slow_body_has_its_time_and_its_turn() {
     test_timeout::start();
-    let receiver = Receiver::builder(SEGMENT).max_calls(2).build(Arc::new(Broken)).unwrap();
+    let receiver = Receiver::builder(Environment::Sandbox, SEGMENT).max_calls(2).build(Arc::new(Broken)).unwrap();
     let slow: Vec<_> = (0..2).map(|_| receiver.clone().call(call(&path(), Silent))).map(tokio::spawn).collect();
     tokio::task::yield_now().await;
     let start = tokio::time::Instant::now();
@@ -152,53 +148,6 @@ async fn a_slow_body_has_its_time_and_its_turn() {
     // Their turns are free, and this one comes as far as the journal.
     assert_eq!(answered(&receiver, call(&path(), body())).await, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(answered(&receiver, call(&path(), String::new())).await, StatusCode::BAD_REQUEST);
-}
-
-/// With hyper, over real connections.
-#[tokio::test]
-async fn a_server_gives_it_calls() {
-    test_timeout::start();
-    let folder = Folder::new();
-    let journal = open(&folder.path("hints")).await;
-    let receiver = Receiver::builder(SEGMENT).max_body_size(10_000).build(journal.clone()).unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move {
-        loop {
-            let (stream, _) = listener.accept().await.unwrap();
-            let receiver = receiver.clone();
-            let service = service_fn(move |request| receiver.clone().call(request));
-            // Connections that are cut are errors.
-            tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
-        }
-    });
-    let sent = |head: String, body: String, is_cut: bool| async move {
-        let mut stream = TcpStream::connect(address).await.unwrap();
-        stream.write_all(format!("{head}\r\n\r\n{body}").as_bytes()).await.unwrap();
-        if is_cut {
-            stream.shutdown().await.unwrap();
-        }
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
-        answer
-    };
-    let head = |path: &str, len: usize| {
-        format!(
-            "POST {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {len}"
-        )
-    };
-    let (whole, len) = (body(), body().len());
-    let answer = sent(head(&path(), len), whole.clone(), false).await;
-    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\n"), "{answer}");
-    let chunked = head(&path(), 0).replace("Content-Length: 0", "Transfer-Encoding: chunked");
-    let (first, second) = whole.split_at(50);
-    let chunks = format!("32\r\n{first}\r\n{:x}\r\n{second}\r\n0\r\n\r\n", second.len());
-    assert!(sent(chunked, chunks, false).await.starts_with("HTTP/1.1 200 OK\r\n"));
-    assert!(sent(head("/other", len), whole.clone(), false).await.starts_with("HTTP/1.1 404 "));
-    assert!(sent(head(&path(), 10_001), whole.clone(), false).await.starts_with("HTTP/1.1 413 "));
-    // What is cut keeps nothing.
-    sent(head(&path(), len + 1), whole, true).await;
-    assert_eq!(pending(&journal).await, [123, 123]);
 }
 
 /// A journal that cannot be written.
@@ -226,10 +175,13 @@ impl HintJournal for Broken {
 #[tokio::test]
 async fn settings_that_cannot_be_are_refused() {
     test_timeout::start();
-    let builder = || Receiver::builder(SEGMENT);
+    let builder = || Receiver::builder(Environment::Sandbox, SEGMENT);
     for (builder, problem) in [
-        (Receiver::builder("planted"), "segment: it has not 22 to 128 letters, digits, `-` and `_`"),
-        (Receiver::builder("planted/segment-0123456789"), "segment: it has not"),
+        (
+            Receiver::builder(Environment::Sandbox, "planted"),
+            "segment: it has not 22 to 128 letters, digits, `-` and `_`",
+        ),
+        (Receiver::builder(Environment::Sandbox, "planted/segment-0123456789"), "segment: it has not"),
         (builder().other_segment("planted"), "segment: it has not"),
         (builder().folder("bunq/"), "folder: it is not a path that begins and ends with a slash"),
         (builder().folder("/bunq"), "folder: it is not a path"),

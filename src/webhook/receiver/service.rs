@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -12,21 +12,16 @@ use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE};
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Body;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 use tower_service::Service;
 
+use super::numbers::{Counters, Outcome, ReceiverNumbers};
+use super::peer::Peers;
 use super::place::Place;
-use crate::error::Error;
 use crate::transport::credentials::BoxFuture;
-use crate::types::{Secret, Timestamp};
+use crate::types::Timestamp;
 use crate::webhook::{Appended, HintJournal, Notification};
-
-/// The largest body that can be set.
-const LARGEST: usize = Notification::MAX_LEN;
-
-/// The longest time for a body that can be set. bunq waits for ten seconds.
-const LONGEST: Duration = Duration::from_secs(10);
 
 /// Takes bunq's calls, and keeps what may be kept of each in a [`HintJournal`] before it answers with 200. Clones share it.
 ///
@@ -36,7 +31,7 @@ const LONGEST: Duration = Duration::from_secs(10);
 /// | Answer | When |
 /// |---|---|
 /// | 200 | the hint of the call is safe in the journal |
-/// | 404 | the path is another one; nothing else is said to whoever does not know it |
+/// | 404 | the path is another one, or who calls is not bunq; nothing else is said to them |
 /// | 405, 415 | it is no `POST`, or no JSON |
 /// | 413, 408 | the body is too large, or takes too long |
 /// | 400 | the body breaks off, or is no notification |
@@ -45,9 +40,12 @@ const LONGEST: Duration = Duration::from_secs(10);
 /// bunq calls again after each answer but 200, six times in all, a minute apart. Nothing of a body or of the path is in an answer, in
 /// `Debug` or in the log.
 ///
+/// Who calls is told by the server, as a [`Peer`](crate::webhook::Peer). In production, calls are taken from bunq's addresses alone, so
+/// that without a `Peer` all are refused. The log says once why a call on the right path was refused because of who calls.
+///
 /// Connections are the server's: that an idle one ends, how many there are, and how long its headers may take.
 #[derive(Debug)]
-pub struct Receiver<J>(Arc<Inner<J>>);
+pub struct Receiver<J>(pub(super) Arc<Inner<J>>);
 
 impl<J> Clone for Receiver<J> {
     fn clone(&self) -> Self {
@@ -56,148 +54,96 @@ impl<J> Clone for Receiver<J> {
 }
 
 #[derive(Debug)]
-struct Inner<J> {
-    place: Place,
-    max_body_size: usize,
-    body_timeout: Duration,
+pub(super) struct Inner<J> {
+    pub(super) place: Place,
+    pub(super) peers: Peers,
+    /// That a call was refused because of who calls, is logged once: a stranger could fill the log.
+    pub(super) refused: Once,
+    pub(super) max_body_size: usize,
+    pub(super) body_timeout: Duration,
     /// One for each call that may be in progress.
-    turns: Semaphore,
-    journal: J,
+    pub(super) turns: Semaphore,
+    pub(super) journal: Arc<J>,
+    pub(super) counters: Counters,
+    /// How many hints were kept.
+    pub(super) arrivals: watch::Sender<u64>,
 }
 
-/// The settings of a [`Receiver`].
-#[derive(Debug)]
-pub struct ReceiverBuilder {
-    folder: String,
-    segments: Vec<Secret>,
-    max_body_size: usize,
-    body_timeout: Duration,
-    max_calls: usize,
-}
-
-impl ReceiverBuilder {
-    /// Where the secret segment follows in the path, with a slash at both ends. The default is `/`. Behind a router that takes a part
-    /// of the path away, it is what is left.
-    #[must_use]
-    pub fn folder(mut self, folder: impl Into<String>) -> Self {
-        self.folder = folder.into();
-        self
+impl<J> Receiver<J> {
+    /// How many calls it has answered so far, by what became of them.
+    pub fn numbers(&self) -> ReceiverNumbers {
+        self.0.counters.get()
     }
 
-    /// A second segment that is taken too, so that the segment can be changed: take both, change the filters, take the new one alone.
-    #[must_use]
-    pub fn other_segment(mut self, segment: impl Into<Secret>) -> Self {
-        self.segments.truncate(1);
-        self.segments.push(segment.into());
-        self
+    /// How many hints it has kept: a change wakes whoever waits for hints in the journal.
+    #[expect(dead_code, reason = "whoever hands changes on will wait for it")]
+    pub(crate) fn arrivals(&self) -> watch::Receiver<u64> {
+        self.0.arrivals.subscribe()
     }
 
-    /// The size of the largest body, in bytes. The default, and the most, is 64 KiB: a longer one is no notification.
-    #[must_use]
-    pub fn max_body_size(mut self, max_body_size: usize) -> Self {
-        self.max_body_size = max_body_size;
-        self
-    }
-
-    /// How long a body may take. The default is five seconds, the most is ten, after which bunq waits no longer.
-    #[must_use]
-    pub fn body_timeout(mut self, body_timeout: Duration) -> Self {
-        self.body_timeout = body_timeout;
-        self
-    }
-
-    /// How many calls may be in progress. The default is 256.
-    #[must_use]
-    pub fn max_calls(mut self, max_calls: usize) -> Self {
-        self.max_calls = max_calls;
-        self
-    }
-
-    /// Makes the receiver.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if a setting cannot be. The segments are in no error.
-    pub fn build<J: HintJournal>(self, journal: J) -> Result<Receiver<J>, Error> {
-        let Self { folder, segments, max_body_size, body_timeout, max_calls } = self;
-        let place = Place::new(&folder, segments)?;
-        if !(1..=LARGEST).contains(&max_body_size) {
-            let problem = format_args!("{max_body_size} is not from 1 to {LARGEST}");
-            return Err(Error::invalid_input("max_body_size", problem));
-        }
-        if body_timeout.is_zero() || body_timeout > LONGEST {
-            let problem = format_args!("{body_timeout:?} is not more than zero and at most {LONGEST:?}");
-            return Err(Error::invalid_input("body_timeout", problem));
-        }
-        if !(1..=Semaphore::MAX_PERMITS).contains(&max_calls) {
-            return Err(Error::invalid_input("max_calls", format_args!("{max_calls} is not at least 1")));
-        }
-        let turns = Semaphore::new(max_calls);
-        Ok(Receiver(Arc::new(Inner { place, max_body_size, body_timeout, turns, journal })))
-    }
-}
-
-impl Receiver<()> {
-    /// Begins a receiver whose path ends with this secret segment: 22 to 128 letters, digits, `-` and `_`, chosen at random.
-    pub fn builder(segment: impl Into<Secret>) -> ReceiverBuilder {
-        ReceiverBuilder {
-            folder: "/".to_owned(),
-            segments: vec![segment.into()],
-            max_body_size: 64 * 1024,
-            body_timeout: Duration::from_secs(5),
-            max_calls: 256,
-        }
+    #[expect(dead_code, reason = "whoever hands changes on will read it")]
+    pub(crate) fn journal(&self) -> &Arc<J> {
+        &self.0.journal
     }
 }
 
 impl<J: HintJournal> Inner<J> {
-    async fn answer<B: Body>(&self, parts: Parts, body: B) -> StatusCode {
-        if !self.place.is(parts.uri.path()) {
-            return StatusCode::NOT_FOUND;
+    async fn take<B: Body>(&self, parts: Parts, body: B) -> Outcome {
+        // Both are checked, whatever the other says: the time does not tell whether the path is right.
+        let (is_place, admitted) = (self.place.is(parts.uri.path()), self.peers.admit(&parts));
+        if !is_place {
+            return Outcome::WrongPath;
+        }
+        if let Err(problem) = admitted {
+            self.refused.call_once(|| tracing::error!("a call on the right path was answered with 404: {problem}"));
+            return Outcome::WrongPeer;
         }
         if parts.method != Method::POST {
-            return StatusCode::METHOD_NOT_ALLOWED;
+            return Outcome::WrongMethod;
         }
         if !parts.headers.get(CONTENT_TYPE).is_some_and(is_json) {
-            return StatusCode::UNSUPPORTED_MEDIA_TYPE;
+            return Outcome::WrongType;
         }
         let len = parts.headers.get(CONTENT_LENGTH).and_then(|len| len.to_str().ok()?.parse::<usize>().ok());
         if len.is_some_and(|len| len > self.max_body_size) {
-            return StatusCode::PAYLOAD_TOO_LARGE;
+            return Outcome::TooLarge;
         }
         let Ok(_turn) = self.turns.try_acquire() else {
             tracing::warn!("a notification was answered with 503: too many calls are in progress");
-            return StatusCode::SERVICE_UNAVAILABLE;
+            return Outcome::Busy;
         };
         let arrived = Timestamp::from(jiff::Timestamp::now());
         let body = match timeout(self.body_timeout, self.read(body)).await {
             Ok(Ok(body)) => body,
-            Ok(Err(refusal)) => return refusal,
-            Err(_) => return StatusCode::REQUEST_TIMEOUT,
+            Ok(Err(refused)) => return refused,
+            Err(_) => return Outcome::TooSlow,
         };
-        let Ok(notification) = Notification::from_bytes(&body) else { return StatusCode::BAD_REQUEST };
+        let Ok(notification) = Notification::from_bytes(&body) else { return Outcome::NotNotification };
         match self.journal.append(notification.hint(arrived)).await {
-            Ok(Appended::Kept(_)) => StatusCode::OK,
+            Ok(Appended::Kept(_)) => {
+                self.arrivals.send_modify(|count| *count += 1);
+                Outcome::Kept
+            }
             Ok(Appended::Full) => {
                 tracing::warn!("a notification was answered with 503: the journal is full");
-                StatusCode::SERVICE_UNAVAILABLE
+                Outcome::Full
             }
             Err(error) => {
                 tracing::error!(%error, "a notification was answered with 503: the journal cannot be written");
-                StatusCode::SERVICE_UNAVAILABLE
+                Outcome::Failed
             }
         }
     }
 
     /// Reads a body up to the largest size.
-    async fn read<B: Body>(&self, body: B) -> Result<zeroize::Zeroizing<Vec<u8>>, StatusCode> {
+    async fn read<B: Body>(&self, body: B) -> Result<zeroize::Zeroizing<Vec<u8>>, Outcome> {
         let mut body = pin!(body);
         // A buffer that grows leaves copies of the keys in memory.
         let mut read = zeroize::Zeroizing::new(Vec::with_capacity(self.max_body_size));
         while let Some(frame) = poll_fn(|context| body.as_mut().poll_frame(context)).await {
-            let Ok(mut data) = frame.map_err(|_| StatusCode::BAD_REQUEST)?.into_data() else { continue };
+            let Ok(mut data) = frame.map_err(|_| Outcome::Broken)?.into_data() else { continue };
             if data.remaining() > self.max_body_size - read.len() {
-                return Err(StatusCode::PAYLOAD_TOO_LARGE);
+                return Err(Outcome::TooLarge);
             }
             while data.has_remaining() {
                 let chunk = data.chunk();
@@ -234,8 +180,10 @@ where
         let inner = Arc::clone(&self.0);
         Box::pin(async move {
             let (parts, body) = request.into_parts();
+            let outcome = inner.take(parts, body).await;
+            inner.counters.count(outcome);
             let mut response = Response::new(String::new());
-            *response.status_mut() = inner.answer(parts, body).await;
+            *response.status_mut() = outcome.status();
             if response.status() == StatusCode::METHOD_NOT_ALLOWED {
                 response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
             }
