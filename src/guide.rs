@@ -30,3 +30,7 @@ pub mod testing {}
 
 #[doc = include_str!("../docs/users.md")]
 pub mod users {}
+
+#[cfg(feature = "webhook")]
+#[doc = include_str!("../docs/webhooks.md")]
+pub mod webhooks {}

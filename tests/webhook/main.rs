@@ -17,3 +17,10 @@ mod message;
 mod peer;
 #[cfg(feature = "webhook")]
 mod receiver;
+#[cfg(all(unix, feature = "webhook"))]
+mod serve;
+#[cfg(all(unix, feature = "webhook"))]
+mod server;
+#[cfg(all(unix, feature = "webhook"))]
+#[path = "../common/tls.rs"]
+mod tls;

@@ -32,6 +32,8 @@ const WRONG_CERTIFICATE: &str = "it has shown none of the certificates that are 
 ///     request.extensions_mut().insert(Peer::new(address.ip()));
 /// }
 /// ```
+///
+/// [`guide::webhooks`](crate::guide::webhooks) has it for hyper, axum and rustls.
 #[derive(Clone)]
 pub struct Peer {
     ip: IpAddr,

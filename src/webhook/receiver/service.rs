@@ -44,6 +44,7 @@ use crate::webhook::{Appended, HintJournal, Notification};
 /// that without a `Peer` all are refused. The log says once why a call on the right path was refused because of who calls.
 ///
 /// Connections are the server's: that an idle one ends, how many there are, and how long its headers may take.
+/// [`guide::webhooks`](crate::guide::webhooks) has the settings.
 #[derive(Debug)]
 pub struct Receiver<J>(pub(super) Arc<Inner<J>>);
 
