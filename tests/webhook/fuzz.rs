@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::message::{arrived, vectors};
 
-/// How many inputs each of the two tests has in CI, and elsewhere.
+/// How many inputs each test has in CI, and elsewhere.
 const INPUTS: [u64; 2] = [500_000, 10_000];
 
 /// The beginning of each planted secret.
@@ -62,7 +62,7 @@ impl Drop for Case {
 }
 
 /// Checks as many inputs as are asked for. Each has a seed of its own, and several threads share them.
-fn each(check: impl Fn(&mut Rng) + Sync) {
+pub(crate) fn each(check: impl Fn(&mut Rng) + Sync) {
     let usual = INPUTS[usize::from(std::env::var_os("CI").is_none())];
     let first = variable("BUNQ_PARTNER_SEED").unwrap_or(1);
     let count = variable("BUNQ_PARTNER_INPUTS").unwrap_or(usual);
@@ -97,7 +97,7 @@ fn says_nothing(error: InvalidNotification) {
     assert!([TooLong, TooDeep, TooManyMembers, NotJson, NotNotification].contains(&error));
 }
 
-fn documented() -> Vec<Value> {
+pub(crate) fn documented() -> Vec<Value> {
     vectors().into_iter().filter(|case| case["refuse"] != true).map(|mut case| case["body"].take()).collect()
 }
 
@@ -106,8 +106,12 @@ fn any_range(rng: &mut Rng, length: usize) -> std::ops::Range<usize> {
     start..rng.usize(start..=length.min(start + 40))
 }
 
+pub(crate) fn any_piece(rng: &mut Rng) -> &'static [u8] {
+    PIECES[rng.usize(..PIECES.len())]
+}
+
 /// The text of a documented body, with up to eight changes.
-fn mutated_text(bodies: &[String], rng: &mut Rng) -> Vec<u8> {
+pub(crate) fn mutated_text(bodies: &[String], rng: &mut Rng) -> Vec<u8> {
     let mut text = bodies[rng.usize(..bodies.len())].clone().into_bytes();
     for _ in 0..rng.usize(1..=8) {
         let at = rng.usize(..=text.len());
@@ -123,7 +127,7 @@ fn mutated_text(bodies: &[String], rng: &mut Rng) -> Vec<u8> {
                 text.splice(at..at, other[any_range(rng, other.len())].to_vec());
             }
             4 => {
-                let piece = PIECES[rng.usize(..PIECES.len())].repeat(1 << rng.u8(..6));
+                let piece = any_piece(rng).repeat(1 << rng.u8(..6));
                 text.splice(at..at, piece);
             }
             _ => {

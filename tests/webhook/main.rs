@@ -21,6 +21,8 @@ mod receiver;
 mod serve;
 #[cfg(all(unix, feature = "webhook"))]
 mod server;
+#[cfg(feature = "webhook")]
+mod service_fuzz;
 #[cfg(all(unix, feature = "webhook"))]
 #[path = "../common/tls.rs"]
 mod tls;
