@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::interface::CustodyEntry;
-use crate::types::{ProvisionId, Timestamp, from_json};
+use crate::types::{ProvisionId, Timestamp, UserId, from_json};
 
 /// The length of the line, with the spaces that fill it and its line break.
 pub(super) const HEAD_LEN: usize = 256;
@@ -25,11 +25,17 @@ struct Head {
     external_uuid: Option<Uuid>,
     expiry: Option<Timestamp>,
     is_activated: bool,
+    /// Files of earlier versions have no ids of users.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    user_id: Option<UserId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    granted_by: Option<UserId>,
 }
 
 pub(super) fn encode(entry: &CustodyEntry) -> Result<Vec<u8>, String> {
-    let &CustodyEntry { provision_id, external_uuid, expiry, is_activated, .. } = entry;
-    let head = Head { bunq_partner_custody: FORMAT, provision_id, external_uuid, expiry, is_activated };
+    let &CustodyEntry { provision_id, external_uuid, user_id, granted_by, expiry, is_activated, .. } = entry;
+    let head =
+        Head { bunq_partner_custody: FORMAT, provision_id, external_uuid, expiry, is_activated, user_id, granted_by };
     let mut line = serde_json::to_vec(&head).map_err(|error| error.to_string())?;
     line.resize(HEAD_LEN - 1, b' ');
     line.push(b'\n');
@@ -52,9 +58,11 @@ pub(super) fn decode(head: &[u8], id: ProvisionId) -> Result<CustodyEntry, Strin
             "it has format {format}, but this version of bunq-partner knows formats up to {FORMAT}: use the version that wrote it"
         ));
     }
-    let Head { provision_id, external_uuid, expiry, is_activated, .. } = from_json(head).map_err(|_| damaged)?;
+    let Head { provision_id, external_uuid, expiry, is_activated, user_id, granted_by, .. } =
+        from_json(head).map_err(|_| damaged)?;
     if provision_id != id {
         return Err(format!("it is that of provision {provision_id}, in the wrong place"));
     }
-    Ok(CustodyEntry { external_uuid, expiry, is_activated, ..CustodyEntry::new(provision_id) })
+    let entry = CustodyEntry::new(provision_id);
+    Ok(CustodyEntry { external_uuid, user_id, granted_by, expiry, is_activated, ..entry })
 }

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::error::Error;
 use crate::session::context::ContextLock;
 use crate::transport::credentials::BoxFuture;
-use crate::types::{ProvisionId, Secret, Timestamp};
+use crate::types::{ProvisionId, Secret, Timestamp, UserId};
 
 /// What a custody tells of a user. Nothing in it is secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +18,10 @@ pub struct CustodyEntry {
     pub provision_id: ProvisionId,
     /// The key that the partner has given the user.
     pub external_uuid: Option<Uuid>,
+    /// The user's id in bunq's paths, once a session was opened. bunq's calls name a user by this id or the next.
+    pub user_id: Option<UserId>,
+    /// The id of the person or company that the user is, once a session was opened.
+    pub granted_by: Option<UserId>,
     /// When the credential expires, if it is not activated before; `None` if bunq has not said it.
     pub expiry: Option<Timestamp>,
     /// Whether a session was opened with the credential.
@@ -30,7 +34,15 @@ pub struct CustodyEntry {
 impl CustodyEntry {
     /// Makes the entry of a user that is not activated, and of which nothing else is known.
     pub fn new(provision_id: ProvisionId) -> Self {
-        Self { provision_id, external_uuid: None, expiry: None, is_activated: false, problem: None }
+        Self {
+            provision_id,
+            external_uuid: None,
+            user_id: None,
+            granted_by: None,
+            expiry: None,
+            is_activated: false,
+            problem: None,
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use tracing::Span;
 use uuid::Uuid;
 
+use super::index::UserIndex;
 use super::interface::{Custody, CustodyEntry, CustodyFilter};
 use super::record::UserRecord;
 use crate::error::Error;
@@ -33,6 +34,7 @@ struct Place {
     identity: Identity,
     /// How long a step of the custody may take.
     patience: Duration,
+    index: UserIndex,
 }
 
 /// One user's place in a custody, whether something is kept there or not. Clones share it.
@@ -53,11 +55,15 @@ pub(crate) struct NewToken {
 
 impl Records {
     pub(crate) fn new(custody: Arc<dyn Custody>, identity: Identity, patience: Duration) -> Self {
-        Self(Arc::new(Place { custody, identity, patience }))
+        Self(Arc::new(Place { custody, identity, patience, index: UserIndex::default() }))
     }
 
     pub(crate) fn of(&self, id: ProvisionId) -> Kept {
         Kept { records: self.clone(), id }
+    }
+
+    pub(super) fn index(&self) -> &UserIndex {
+        &self.0.index
     }
 
     /// Returns the next page of entries: see [`Custody::list`].
@@ -132,12 +138,15 @@ impl Kept {
     }
 
     /// Stores a token that bunq has shown, before a session is opened with it. The context goes, unless the token is there already:
-    /// it is of another credential. The steps stay.
+    /// it is of another credential. The steps and the ids of the user stay.
     pub(crate) async fn store(&self, new: NewToken) -> Result<(), Error> {
         self.change(move |kept| {
             if kept.as_ref().is_some_and(|record| record.token == new.token) {
                 return Ok(());
             }
+            let before = kept.take();
+            let ids = before.as_ref().map(|record| (record.user_id, record.granted_by));
+            let (user_id, granted_by) = ids.unwrap_or_default();
             *kept = Some(UserRecord {
                 external_uuid: new.external_uuid,
                 credential_id: new.credential_id,
@@ -145,8 +154,10 @@ impl Kept {
                 expiry: new.expiry,
                 stored_at: Timestamp::now().into(),
                 is_activated: false,
+                user_id,
+                granted_by,
                 context: None,
-                steps: kept.take().map(|record| record.steps).unwrap_or_default(),
+                steps: before.map(|record| record.steps).unwrap_or_default(),
             });
             Ok(())
         })
@@ -210,10 +221,16 @@ impl Kept {
                 let encoded = record.encode(&self.records.0.identity, self.id);
                 let encoded = encoded.map_err(|problem| self.refused(problem))?;
                 if text.as_ref() != Some(&encoded) {
-                    custody.save(record.entry(self.id), encoded).await?;
+                    let entry = record.entry(self.id);
+                    let ids = entry.user_ids();
+                    custody.save(entry, encoded).await?;
+                    self.records.index().kept(self.id, ids);
                 }
             }
-            None if text.is_some() => custody.remove(self.id).await?,
+            None if text.is_some() => {
+                custody.remove(self.id).await?;
+                self.records.index().removed(self.id);
+            }
             None => {}
         }
         Ok(changed)

@@ -7,6 +7,7 @@
 
 mod file_custody;
 mod head;
+mod index;
 mod interface;
 mod kept;
 mod memory;

@@ -12,10 +12,10 @@ use zeroize::Zeroizing;
 
 use super::interface::CustodyEntry;
 use super::step_list::StepList;
-use crate::session::context::{Identity, has_session};
+use crate::session::context::{Identity, session_in};
 use crate::text::duration;
 use crate::transport::credentials::can_be_sent;
-use crate::types::{CredentialId, ProvisionId, Secret, Timestamp, exposed, from_json};
+use crate::types::{CredentialId, ProvisionId, Secret, Timestamp, UserId, exposed, from_json};
 
 /// The format that this version writes, and the newest that it reads.
 const FORMAT: u64 = 1;
@@ -42,6 +42,9 @@ pub(crate) struct UserRecord {
     pub(crate) stored_at: Timestamp,
     /// Whether a session was opened with the token.
     pub(crate) is_activated: bool,
+    /// As the last session has named them; an entry has them.
+    pub(super) user_id: Option<UserId>,
+    pub(super) granted_by: Option<UserId>,
     /// The context of the user's session, as a context store has it.
     pub(super) context: Option<Secret>,
     pub(super) steps: StepList,
@@ -68,6 +71,10 @@ struct StoredRecord<'a> {
     expiry: Option<Timestamp>,
     stored_at: Timestamp,
     is_activated: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    user_id: Option<UserId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    granted_by: Option<UserId>,
     /// As it is: an escaped text would leave a copy in the buffer of the parser.
     #[serde(borrow)]
     context: Option<&'a RawValue>,
@@ -90,6 +97,8 @@ impl UserRecord {
             expiry: self.expiry,
             stored_at: self.stored_at,
             is_activated: self.is_activated,
+            user_id: self.user_id,
+            granted_by: self.granted_by,
             context: context.map_err(|_| "cannot be made: the context of the session is not JSON".to_owned())?,
             steps: self.steps.clone(),
         };
@@ -137,19 +146,27 @@ impl UserRecord {
             expiry: stored.expiry,
             stored_at: stored.stored_at,
             is_activated: stored.is_activated,
+            user_id: stored.user_id,
+            granted_by: stored.granted_by,
             context: stored.context.map(|context| context.get().into()),
             steps: stored.steps,
         })
     }
 
     pub(super) fn entry(&self, provision_id: ProvisionId) -> CustodyEntry {
-        let (external_uuid, expiry, is_activated) = (self.external_uuid, self.expiry, self.is_activated);
-        CustodyEntry { external_uuid, expiry, is_activated, ..CustodyEntry::new(provision_id) }
+        let &Self { external_uuid, user_id, granted_by, expiry, is_activated, .. } = self;
+        let entry = CustodyEntry::new(provision_id);
+        CustodyEntry { external_uuid, user_id, granted_by, expiry, is_activated, ..entry }
     }
 
-    /// Takes over the context of the user's session. A session proves that the credential is activated.
+    /// Takes over the context of the user's session. A session proves that the credential is activated, and names the user.
     pub(super) fn take_context(&mut self, context: Secret) {
-        self.is_activated |= has_session(&context);
+        if let Some(session) = session_in(&context) {
+            self.is_activated = true;
+            if let Some(user) = session.user {
+                (self.user_id, self.granted_by) = (Some(user.id), user.granted_by.or(self.granted_by));
+            }
+        }
         self.context = Some(context);
     }
 

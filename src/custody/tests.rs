@@ -15,6 +15,7 @@ const BASE_URL: &str = "https://partner-api.sandbox.bunq.com/v1";
 const API_KEY: &str = "sandbox_planted-key";
 const TOKEN: &str = "planted-user-token";
 const CONTEXT: &str = r#"{"format": 1, "session": {"token": "planted-session-token"}}"#;
+const NAMED: &str = r#"{"format": 1, "session": {"token": "planted-session-token", "user": {"kind": "ApiKey", "id": 21, "granted_by": 20}}}"#;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn id(id: u64) -> ProvisionId {
@@ -90,7 +91,7 @@ async fn the_format_is_stable() {
     let session = |record: &mut Value| record["context"].take();
     kept.update(|record| {
         record.stored_at = "2026-11-29 16:00:00".parse().unwrap();
-        record.take_context(CONTEXT.into());
+        record.take_context(NAMED.into());
         Ok(())
     })
     .await
@@ -99,7 +100,7 @@ async fn the_format_is_stable() {
     let mut record = stored(&custody).await;
     assert!(record["api_key_fingerprint"].take().is_string());
     assert!(record["steps"][0]["at"].take().is_string());
-    assert_eq!(session(&mut record), serde_json::from_str::<Value>(CONTEXT).unwrap());
+    assert_eq!(session(&mut record), serde_json::from_str::<Value>(NAMED).unwrap());
     let expected = json!({
         "bunq_partner_user": 1,
         "environment": "sandbox",
@@ -112,6 +113,8 @@ async fn the_format_is_stable() {
         "expiry": "2026-11-29 20:00:00.000000",
         "stored_at": "2026-11-29 16:00:00.000000",
         "is_activated": true,
+        "user_id": 21,
+        "granted_by": 20,
         "context": null,
         // printf 'bunq-partner step\n"planted request"' | openssl dgst -sha256 -binary | base64
         "steps": [{
@@ -140,6 +143,20 @@ async fn a_token_is_stored_once_and_its_context_beside_it() {
     ContextStore::save(&kept.context_of(TOKEN.into()), r#"{"format": 1, "session": null}"#.into()).await.unwrap();
     assert!(entry().await.is_activated);
 
+    // A session names the user. A later one that does not, and another credential, change nothing of that.
+    let ids = || async { entry().await.user_ids().map(|id| id.map(|id| id.get())) };
+    assert_eq!(ids().await, [None; 2]);
+    for (context, expected) in [
+        (r#"{"session": {"user": {"kind": "ApiKey", "id": 21}}}"#, [Some(21), None]),
+        (NAMED, [Some(21), Some(20)]),
+        (r#"{"session": {"user": {"kind": "Later", "id": 7}}}"#, [Some(21), Some(20)]),
+        (r#"{"session": null}"#, [Some(21), Some(20)]),
+        (r#"{"session": {"user": {"kind": "ApiKey", "id": 22}}}"#, [Some(22), Some(20)]),
+    ] {
+        ContextStore::save(&kept.context_of(TOKEN.into()), context.into()).await.unwrap();
+        assert_eq!(ids().await, expected, "{context}");
+    }
+
     // The same token changes nothing; another one is another credential's.
     ContextStore::save(&kept.context_of(TOKEN.into()), CONTEXT.into()).await.unwrap();
     let before = custody.load(id(7)).await.unwrap();
@@ -149,6 +166,7 @@ async fn a_token_is_stored_once_and_its_context_beside_it() {
     kept.store(token("another-token")).await.unwrap();
     let record = kept.record().await.unwrap().unwrap();
     assert_eq!((record.token, record.is_activated), ("another-token".into(), false));
+    assert_eq!(ids().await, [Some(22), Some(20)]);
     let store = kept.context_of("another-token".into());
     assert_eq!(store.load().await.unwrap(), None);
     // The session with the token before it neither reads nor changes what is of the other.

@@ -17,6 +17,9 @@ pub struct SessionUser {
     pub kind: UserKind,
     /// The id for paths. For a provisioned user it is the id of the `UserApiKey`, not of the person.
     pub id: UserId,
+    /// For an API key, the id of the user that it acts for. bunq may name a provisioned user by it: in objects, and in its calls.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub granted_by: Option<UserId>,
     /// The name that bunq shows for the user. For an API key it is the name of the user that it acts for.
     pub display_name: Option<String>,
 }
@@ -44,9 +47,10 @@ impl fmt::Debug for SessionUser {
 /// Returns the user in the response to `create_session`, if it has an id and is of a known kind.
 pub(super) fn user_of(output: &CreateSessionOutput) -> Option<SessionUser> {
     if let Some(key) = &output.user_api_key {
-        let granted_by = key.granted_by_user.as_ref().into_iter().flat_map(users);
-        let display_name = granted_by.into_iter().find_map(|user| user.display_name.clone());
-        return Some(SessionUser { kind: UserKind::ApiKey, id: key.id?, display_name });
+        let granted_by = || key.granted_by_user.iter().flat_map(users);
+        let display_name = granted_by().find_map(|user| user.display_name.clone());
+        let granted_by = granted_by().find_map(|user| user.id);
+        return Some(SessionUser { kind: UserKind::ApiKey, id: key.id?, granted_by, display_name });
     }
     let kinds = [
         (UserKind::Company, &output.user_company),
@@ -55,7 +59,7 @@ pub(super) fn user_of(output: &CreateSessionOutput) -> Option<SessionUser> {
     ];
     kinds.into_iter().find_map(|(kind, user)| {
         let user = user.as_ref()?;
-        Some(SessionUser { kind, id: user.id?, display_name: user.display_name.clone() })
+        Some(SessionUser { kind, id: user.id?, granted_by: None, display_name: user.display_name.clone() })
     })
 }
 
@@ -115,24 +119,25 @@ mod tests {
     #[test]
     fn the_user_is_read_from_any_kind_of_user() {
         test_timeout::start();
-        let user = |kind, id: u64, name: &str| {
-            Some(SessionUser { kind, id: id.try_into().unwrap(), display_name: Some(name.into()) })
+        let id = |id: u64| UserId::try_from(id).unwrap();
+        let user = |kind, granted_by, name: &str| {
+            Some(SessionUser { kind, id: id(7), granted_by, display_name: Some(name.into()) })
         };
         for (name, item, expected) in [
-            ("UserCompany", json!({"id": 7, "display_name": "Acme"}), user(UserKind::Company, 7, "Acme")),
-            ("UserPerson", json!({"id": 7, "display_name": "Ada"}), user(UserKind::Person, 7, "Ada")),
+            ("UserCompany", json!({"id": 7, "display_name": "Acme"}), user(UserKind::Company, None, "Acme")),
+            ("UserPerson", json!({"id": 7, "display_name": "Ada"}), user(UserKind::Person, None, "Ada")),
             (
                 "UserApiKey",
                 json!({"id": 7, "granted_by_user": {"UserPerson": {"id": 8, "display_name": "Ada"}},
                        "requested_by_user": {"UserCompany": {"id": 9, "display_name": "Acme"}}}),
-                user(UserKind::ApiKey, 7, "Ada"),
+                user(UserKind::ApiKey, Some(id(8)), "Ada"),
             ),
             ("UserCompany", json!({"display_name": "Acme"}), None),
         ] {
             assert_eq!(user_of(&output(name, item.clone())), expected, "{name} {item}");
         }
         assert_eq!(
-            format!("{:?}", user(UserKind::Company, 7, "Acme").unwrap()),
+            format!("{:?}", user(UserKind::Company, None, "Acme").unwrap()),
             "SessionUser { kind: Company, id: UserId(7), .. }"
         );
     }

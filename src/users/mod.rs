@@ -35,7 +35,7 @@ use crate::provisions::Provisions;
 use crate::session::turns::Turns;
 use crate::sync::lock;
 use crate::transport::runtime;
-use crate::types::{Phase, ProvisionId};
+use crate::types::{Phase, ProvisionId, UserId};
 
 /// Acts for users: activates their credentials, keeps what is needed for it in [custody](crate::ClientBuilder::custody), and gives a
 /// [`UserClient`] for each. Cheap to clone.
@@ -222,6 +222,21 @@ impl Users {
         self.remove_closed(id).await
     }
 
+    /// Returns the provision that has made a user, by either id by which bunq's calls name the user; `None` if the custody has no such user.
+    /// It asks bunq nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Context`](crate::ErrorKind::Context) if the custody cannot be listed.
+    #[cfg_attr(not(test), expect(dead_code, reason = "calls of bunq name users so"))]
+    pub(crate) async fn provision_of(&self, user: UserId) -> Result<Option<ProvisionId>, Error> {
+        match self.0.room.records() {
+            Ok(records) => records.provision_of(user).await,
+            // Without a custody there are no users.
+            Err(_) => Ok(None),
+        }
+    }
+
     /// The user, if somebody acts for it.
     fn known(&self, id: ProvisionId) -> Option<Arc<UserShared>> {
         lock(&self.0.open).get(&id).and_then(Weak::upgrade)
@@ -265,3 +280,6 @@ fn warn(id: ProvisionId, removed: Result<(), Error>) {
         tracing::warn!(provision = %id, %error, "the record of a closed user is not removed from custody");
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -89,6 +89,8 @@ async fn what_is_saved_is_there_for_the_next_process() {
     let folder = Folder::new();
     let saved = CustodyEntry {
         external_uuid: Some("5f3f2a4e-0b0e-4c39-8f5e-000000001015".parse().unwrap()),
+        user_id: Some(i64::MAX.try_into().unwrap()),
+        granted_by: Some(i64::MAX.try_into().unwrap()),
         expiry: Some("9999-12-31 23:59:59.999999".parse().unwrap()),
         ..CustodyEntry::new(i64::MAX.try_into().unwrap())
     };
@@ -106,6 +108,14 @@ async fn what_is_saved_is_there_for_the_next_process() {
     assert_eq!(listed(&custody, CustodyFilter::Unactivated).await, std::slice::from_ref(&saved));
     let mark = format!("unactivated/{id}");
     assert_eq!(folder.names(), [file, "custody.lock", "unactivated", &mark]);
+
+    // An earlier version wrote no ids of the user.
+    edit(&folder.0.join(file), |text| {
+        let ids = r#","user_id":9223372036854775807,"granted_by":9223372036854775807}"#;
+        text.replace(ids, &format!("{:<1$}", "}", ids.len()))
+    });
+    let earlier = CustodyEntry { user_id: None, granted_by: None, ..saved.clone() };
+    assert_eq!(custody.entry(id).await.unwrap(), Some(earlier));
 
     custody.save(CustodyEntry { is_activated: true, ..saved }, "another text".into()).await.unwrap();
     assert_eq!(custody.load(id).await.unwrap(), Some("another text".into()));

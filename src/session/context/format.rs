@@ -3,7 +3,6 @@
 use std::fmt;
 use std::sync::Arc;
 
-use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize};
 use zeroize::Zeroizing;
 
@@ -147,14 +146,21 @@ impl StoredContext {
     }
 }
 
-/// Whether a stored text has a session. One that is no context has none.
-pub(crate) fn has_session(text: &Secret) -> bool {
+/// What can be told of a session that is stored: nothing secret.
+#[derive(Deserialize)]
+pub(crate) struct SessionInText {
+    #[serde(default, deserialize_with = "known_user")]
+    pub(crate) user: Option<SessionUser>,
+}
+
+/// Returns the session that a stored text has. One that is no context has none.
+pub(crate) fn session_in(text: &Secret) -> Option<SessionInText> {
     #[derive(Deserialize)]
     struct Part {
-        session: Option<IgnoredAny>,
+        session: Option<SessionInText>,
     }
 
-    from_json(text.expose().as_bytes()).is_ok_and(|part: Part| part.session.is_some())
+    from_json(text.expose().as_bytes()).ok().and_then(|part: Part| part.session)
 }
 
 fn damaged(what: impl fmt::Display) -> String {

@@ -17,7 +17,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Serialize};
 
 pub use self::file_store::FileStore;
-pub(crate) use self::format::has_session;
+pub(crate) use self::format::session_in;
 pub use self::store::{ContextLock, ContextStore};
 use super::user::SessionUser;
 use crate::environment::Environment;
@@ -189,8 +189,8 @@ mod samples {
     pub(super) fn context() -> Context {
         let opened_at = Some("2026-08-06T14:46:18.62155Z".parse().unwrap());
         let renew_at = Some("2026-08-13T14:45:18.62155Z".parse().unwrap());
-        let user =
-            SessionUser { kind: UserKind::Company, id: 7_u64.try_into().unwrap(), display_name: Some("Acme".into()) };
+        let (id, display_name) = (7_u64.try_into().unwrap(), Some("Acme".into()));
+        let user = SessionUser { kind: UserKind::Company, id, granted_by: None, display_name };
         let session = Some(OpenSession { token: SESSION_TOKEN.into(), opened_at, renew_at, user: Some(user) });
         Context { installation: Arc::clone(&INSTALLATION), is_partners: false, device_registered: true, session }
     }
