@@ -76,7 +76,12 @@ pub enum FeedItem<R = Provision> {
 
 impl<R: Resource> Feed<R> {
     pub(crate) fn new(api: Api, nudge_share: f64) -> Self {
-        Self { rounds: Arc::new(Rounds::new(api.clone(), nudge_share)), api }
+        Self::with_nudges(api.clone(), api, nudge_share)
+    }
+
+    /// A feed whose nudges are answered with other methods than its polls.
+    pub(crate) fn with_nudges(api: Api, nudges: Api, nudge_share: f64) -> Self {
+        Self { rounds: Arc::new(Rounds::new(api.clone(), nudges, nudge_share)), api }
     }
 
     /// The same feed, which reads single objects with these methods.

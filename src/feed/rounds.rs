@@ -47,6 +47,7 @@ pub(super) enum Lane {
 /// The rounds of both lanes, and what is known by them and by other reads.
 pub(super) struct Rounds<R: Resource> {
     pub(super) api: Api,
+    nudge_api: Api,
     knowledge: Mutex<Knowledge<R>>,
     polls: Mutex<LaneState<R>>,
     nudges: Mutex<LaneState<R>>,
@@ -99,9 +100,9 @@ fn add<S: Clone + PartialEq>(states: &mut Vec<S>, more: &[S]) {
 }
 
 impl<R: Resource> Rounds<R> {
-    pub(super) fn new(api: Api, nudge_share: f64) -> Self {
+    pub(super) fn new(api: Api, nudge_api: Api, nudge_share: f64) -> Self {
         let (knowledge, polls, nudges) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Self { api, knowledge, polls, nudges, epoch: Instant::now(), nudge_share }
+        Self { api, nudge_api, knowledge, polls, nudges, epoch: Instant::now(), nudge_share }
     }
 
     pub(super) fn knowledge<T>(&self, access: impl FnOnce(&mut Knowledge<R>) -> T) -> T {
@@ -253,7 +254,11 @@ impl<R: Resource> Worker<R> {
 
 impl<R: Resource> Round<R> {
     async fn serve(mut self, rounds: &Arc<Rounds<R>>, lane: Lane) {
-        let api = rounds.api.telling(&self.trouble);
+        let api = match lane {
+            Lane::Polls => &rounds.api,
+            Lane::Nudges => &rounds.nudge_api,
+        };
+        let api = api.telling(&self.trouble);
         let expected = std::mem::take(&mut self.expected);
         let mut others = std::mem::take(&mut self.others);
         others.retain(|state| !expected.contains(state));

@@ -106,9 +106,13 @@ enum Answered {
 }
 
 impl Onboarding {
-    pub(crate) fn new(api: Api, config: VerbConfig, steps: Steps, in_doubt: InDoubtOnboarding) -> Self {
-        // No nudge is offered, so none takes a share.
-        let feed = Feed::new(api.clone(), 1.0);
+    pub(crate) fn new(
+        api: Api,
+        feed: Feed<UserOnboarding>,
+        config: VerbConfig,
+        steps: Steps,
+        in_doubt: InDoubtOnboarding,
+    ) -> Self {
         Self { api, feed, config, steps, in_doubt }
     }
 

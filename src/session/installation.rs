@@ -17,22 +17,27 @@ impl Session {
     /// Returns the installation with its device, which are made if there are none. A stored one is enough, whether its session has
     /// ended or not.
     fn installation<'a>(&'a self, trouble: &'a Trouble) -> BoxFuture<'a, Result<Arc<Installation>, Error>> {
-        let known = || {
-            let state = self.0.state();
-            let context = state.context.as_ref().filter(|context| context.device_registered);
-            context.map(|context| Arc::clone(&context.installation))
-        };
         Box::pin(async move {
-            if let Some(installation) = known() {
-                return Ok(installation);
-            }
-            self.0.reload(trouble).await?;
-            if let Some(installation) = known() {
+            if let Some(installation) = self.known_installation(trouble).await? {
                 return Ok(installation);
             }
             let opened = self.credentials(false, trouble).await?;
             opened.installation.ok_or_else(|| Error::internal("a session is open that has no installation"))
         })
+    }
+
+    /// Returns the installation with its device, if there are any.
+    async fn known_installation(&self, trouble: &Trouble) -> Result<Option<Arc<Installation>>, Error> {
+        let known = || {
+            let state = self.0.state();
+            let context = state.context.as_ref().filter(|context| context.device_registered);
+            context.map(|context| Arc::clone(&context.installation))
+        };
+        if let Some(installation) = known() {
+            return Ok(Some(installation));
+        }
+        self.0.reload(trouble).await?;
+        Ok(known())
     }
 }
 
@@ -49,6 +54,19 @@ impl Shared {
                 Err(self.keeper.error("the stored context is that of a user, and was not replaced: use another store"))
             }
         }
+    }
+
+    /// The same, but the installation of the partner is not made. Without it, a session under it cannot be used.
+    pub(super) async fn load_known(&self, trouble: &Trouble) -> Result<Option<Context>, Error> {
+        if let Some(partner) = &self.partner
+            && partner.known_installation(trouble).await?.is_none()
+        {
+            return Ok(match self.keeper.load(trouble).await? {
+                Some(Stored::Whole(context)) => Some(context),
+                Some(Stored::UnderPartners(_)) | None => None,
+            });
+        }
+        self.load(trouble).await
     }
 
     /// Returns what the next session is opened with, and what the token was used with before, if that is something else.

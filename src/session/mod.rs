@@ -76,9 +76,9 @@ struct Shared {
 
 /// What a call gets from an open session.
 #[derive(Debug, Clone)]
-struct Opened {
-    credentials: Credentials,
-    user: Option<SessionUser>,
+pub(crate) struct Opened {
+    pub(crate) credentials: Credentials,
+    pub(crate) user: Option<SessionUser>,
 }
 
 /// An opening, shared by all calls that wait for it. They hold no lock, so a future that is not polled does not block
@@ -228,6 +228,21 @@ impl Session {
     /// Whether a session is open, as far as this client knows without asking anybody.
     pub(crate) fn is_open(&self) -> bool {
         self.0.state().opened().is_some()
+    }
+
+    /// The session that is open, as far as this client knows without asking anybody.
+    pub(crate) fn known_open(&self) -> Option<Opened> {
+        let Opened { credentials, user } = self.0.state().opened()?;
+        Some(Opened { credentials: credentials.hiding(&self.0.device.api_key), user })
+    }
+
+    /// Takes over what the store has, if nothing is known yet. bunq is asked nothing, and no lock is waited for.
+    pub(crate) async fn recall(&self) -> Result<(), Error> {
+        if self.0.state().context.is_none() {
+            let stored = self.0.load_known(&Trouble::default()).await?;
+            self.0.take_over(stored);
+        }
+        Ok(())
     }
 
     /// Makes a new installation and opens a session with it. The work runs to its end even if the caller gives up.
@@ -425,6 +440,11 @@ impl Shared {
     /// Reads the store, if there is one, and returns the session if it is still valid.
     async fn reload(&self, trouble: &Trouble) -> Result<Option<Opened>, Error> {
         let stored = self.load(trouble).await?;
+        Ok(self.take_over(stored))
+    }
+
+    /// Takes over what was stored, and returns the session if it is still valid.
+    fn take_over(&self, stored: Option<Context>) -> Option<Opened> {
         let mut state = self.state();
         if let Some(mut stored) = stored {
             // What is in memory tells too since when it is there.
@@ -438,7 +458,7 @@ impl Shared {
             state.context = Some(stored);
             state.is_unsaved = false;
         }
-        Ok(state.opened())
+        state.opened()
     }
 
     async fn keep(&self, context: &Context, trouble: &Trouble) -> Result<(), Error> {

@@ -11,6 +11,7 @@ mod places;
 mod recent;
 mod reset;
 mod room;
+mod source;
 mod user_client;
 
 use std::collections::HashMap;

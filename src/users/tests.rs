@@ -1,7 +1,7 @@
-//! What only this crate sees of users.
+//! What only this crate sees of users: which user an id is of, the session that is open, and the feeds that all share.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bunq_partner_sandbox::Sandbox;
@@ -13,10 +13,12 @@ use super::*;
 use crate::client::Client;
 use crate::custody::{Custody, MemoryCustody};
 use crate::retry::RetryPolicy;
+use crate::session::UserInstallation;
 use crate::session::context::ContextLock;
+use crate::sync::lock;
 use crate::transport::credentials::BoxFuture;
 use crate::transport::signature::SigningKey;
-use crate::types::{Secret, UserId};
+use crate::types::{Secret, UserId, UserInformationInquiryId};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -182,4 +184,114 @@ async fn users_of_another_process_are_found_within_a_minute() {
     // What was changed during the listing stays.
     assert_eq!(users.provision_of(ids(&own).await[1]).await.unwrap(), Some(own.provision_id()));
     assert_eq!(bank.custody.listings(), 2);
+}
+
+#[tokio::test]
+async fn a_session_is_used_if_it_is_open_and_never_opened() {
+    test_timeout::start();
+    let bank = Bank::new().await;
+    let (first, users) = bank.users(1).await;
+    let id = users[0].provision_id();
+    let nobody = first.users().of(id.get().checked_add(1_000).unwrap().try_into().unwrap());
+    bank.called();
+    assert!(nobody.if_open().await.unwrap().is_none());
+
+    // In memory, and in the custody, as after a restart.
+    let restarted = bank.client();
+    for client in [&first, &restarted] {
+        let open = client.users().of(id).if_open().await.unwrap().unwrap();
+        assert_eq!(bank.called(), [""; 0]);
+        open.open_session().await.unwrap();
+        assert_eq!(open.user().await.unwrap(), users[0].user().await.unwrap());
+        open.api().list_credentials().await.unwrap();
+        open.onboarding().find().await.unwrap();
+        let called = bank.called();
+        assert!(called.len() == 2 && called.iter().all(|call| call.starts_with("GET")), "{called:?}");
+    }
+
+    // A refusal ends it. The same client, another and a feed open none either, also while others poll.
+    let open = restarted.users().of(id).if_open().await.unwrap().unwrap();
+    bank.sandbox.end_sessions();
+    let refused = open.api().list_credentials().await.unwrap_err();
+    assert_eq!((refused.kind(), refused.is_from_bunq()), (ErrorKind::Unauthorized, true), "{refused}");
+    assert_eq!(bank.called().len(), 1);
+    let (feed, inquiry) = (open.inquiries_feed(), UserInformationInquiryId::try_from(1_u64).unwrap());
+    for error in [
+        open.api().list_credentials().await.map(drop).unwrap_err(),
+        open.inquiries().list().page().await.map(drop).unwrap_err(),
+        open.open_session().await.unwrap_err(),
+        open.user().await.map(drop).unwrap_err(),
+        restarted.users().of(id).inquiries_feed().nudge(inquiry).await.map(drop).unwrap_err(),
+        feed.nudge(inquiry).await.map(drop).unwrap_err(),
+    ] {
+        let (kind, sent) = (error.kind(), error.sent());
+        assert_eq!((kind, sent), (ErrorKind::Unauthorized, Sent::No), "{error}");
+        assert!(error.to_string().contains(&format!("no session of provision {id} is open")), "{error}");
+    }
+    assert!(restarted.users().of(id).if_open().await.unwrap().is_none());
+    assert_eq!(bank.called(), [""; 0]);
+    // Others open it as ever.
+    restarted.users().of(id).api().list_credentials().await.unwrap();
+    assert!(restarted.users().of(id).if_open().await.unwrap().is_some());
+    open.api().list_credentials().await.unwrap();
+}
+
+/// Neither the partner's session nor a key is made, without which a session under its installation cannot be used.
+#[tokio::test]
+async fn a_look_for_a_session_opens_none_of_the_partner() {
+    test_timeout::start();
+    let bank = Bank::new().await;
+    let client = || bank.builder().without_rate_limits().user_installation(UserInstallation::Partner).build().unwrap();
+    let id = bank.sandbox.populate(1)[0].get().try_into().unwrap();
+    let first = client();
+    first.users().activate(id).await.unwrap();
+    bank.called();
+    assert!(first.users().of(id).if_open().await.unwrap().is_some());
+    assert!(client().users().of(id).if_open().await.unwrap().is_none());
+    // In custody, and not activated.
+    let other = bank.sandbox.populate(1)[0].get().try_into().unwrap();
+    let new =
+        crate::custody::NewToken { external_uuid: None, credential_id: None, token: "token".into(), expiry: None };
+    first.users().0.room.kept(other).unwrap().store(new).await.unwrap();
+    assert!(first.users().of(other).if_open().await.unwrap().is_none());
+    assert_eq!(bank.called(), [""; 0]);
+}
+
+#[tokio::test]
+async fn all_handles_of_a_user_share_what_any_of_them_reads() {
+    test_timeout::start();
+    let bank = Bank::new().await;
+    let (client, mut activated) = bank.users(1).await;
+    let (users, user) = (client.users(), activated.remove(0));
+    let id = user.provision_id();
+    // It is in review when it is read first, and is over when it is read again.
+    let in_review = r#"{"entries": [{"type": "USER_PERSON_SOURCE_OF_INCOME", "status": "WAITING_FOR_REVIEW"}]}"#;
+    let inquiry = bank.sandbox.inquire(bank.sandbox.provision_ids()[0], serde_json::from_str(in_review).unwrap());
+    let inquiry = UserInformationInquiryId::try_from(inquiry.unwrap().get()).unwrap();
+    let waiter = user.inquiries().wait_until_reviewed(inquiry).poll_interval(60 * MINUTE).timeout(60 * MINUTE);
+    let seen = Arc::new(Mutex::new(0));
+    let changes = waiter.changes();
+    let counted = Arc::clone(&seen);
+    let waits = tokio::spawn(changes.for_each(move |change| {
+        change.unwrap();
+        *lock(&counted) += 1;
+        std::future::ready(())
+    }));
+    drop(user);
+    while *lock(&seen) == 0 {
+        yield_now().await;
+    }
+    bank.called();
+    users.of(id).if_open().await.unwrap().unwrap().inquiries_feed().nudge(inquiry).await.unwrap();
+    waits.await.unwrap();
+    assert_eq!((*lock(&seen), bank.called().len()), (2, 1));
+
+    // The feeds of a user that nobody acts for go with it.
+    drop((client, users));
+    let users = bank.client().users();
+    let feeds = (users.of(id).onboardings_feed(), users.of(id).inquiries_feed());
+    let user = Arc::downgrade(users.of(id).shared());
+    assert!(user.upgrade().is_some());
+    drop(feeds);
+    assert!(user.upgrade().is_none());
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -11,21 +11,21 @@ use tokio::time::Instant;
 use super::credential::is_unused;
 use super::recent::RecentUsers;
 use super::room::{Acting, Room};
+use super::source::{Opens, SourceUser, not_open};
 use crate::api::Api;
 use crate::custody::{Steps, UserRecord};
 use crate::error::{Error, ErrorKind, Remedy};
+use crate::feed::{Feed, Resource};
 use crate::identity::{Identity, Submitting};
 use crate::notifications::{NotificationChanges, Notifications};
 use crate::onboarding::{InDoubtOnboarding, Onboarding};
 use crate::papers::{Attachments, Documents, InDoubtAnswers, Inquiries};
 use crate::reconcile::VerbConfig;
 use crate::session::context::Identity as ContextIdentity;
-use crate::session::{ContextSummary, Session, SessionUser};
+use crate::session::{ContextSummary, Opened, Session, SessionUser};
 use crate::sync::lock;
 use crate::transport::Transport;
-use crate::transport::credentials::{BoxFuture, Credentials, ProvideCredentials, Renewal};
-use crate::transport::trouble::Trouble;
-use crate::types::{ProvisionId, Timestamp as BunqTimestamp};
+use crate::types::{ProvisionId, Timestamp as BunqTimestamp, UserInformationInquiry, UserOnboarding};
 
 /// Acts for one user of a partner, whose credential is in [custody](crate::ClientBuilder::custody). Made by [`Users`](crate::Users). Cheap to clone;
 /// all clients of one user share its session, which the first call opens, and which is opened again with the stored token when it has
@@ -34,7 +34,7 @@ use crate::types::{ProvisionId, Timestamp as BunqTimestamp};
 /// It has the settings, the connections and the rate limits of its partner's client. bunq's paths for the user begin with an id that it
 /// knows from the session: no method takes it.
 #[derive(Clone)]
-pub struct UserClient(Arc<UserShared>, Arc<Acting>);
+pub struct UserClient(Arc<UserShared>, Arc<Acting>, Opens);
 
 pub(super) struct UserShared {
     room: Arc<Room>,
@@ -51,11 +51,14 @@ pub(super) struct UserShared {
     is_clock_in_doubt: AtomicBool,
     recent: Weak<RecentUsers<Self>>,
     submitting: Submitting,
+    /// All who wait for an onboarding or an inquiry share what any of them reads, and what is read because of a call of bunq's.
+    onboardings: OnceLock<Feed<UserOnboarding>>,
+    inquiries: OnceLock<Feed<UserInformationInquiry>>,
 }
 
 impl UserClient {
     pub(super) fn new(shared: Arc<UserShared>, acting: Arc<Acting>) -> Self {
-        Self(shared, acting)
+        Self(shared, acting, Opens::IfNeeded)
     }
 
     pub(super) fn shared(&self) -> &Arc<UserShared> {
@@ -70,13 +73,13 @@ impl UserClient {
     /// Returns the typed methods of all operations of the OpenAPI document. Those that take [the session of a
     /// partner](crate::SessionOf::Partner) are refused before anything is sent.
     pub fn api(&self) -> Api {
-        Api::new(Arc::clone(&self.0.transport), Arc::new(Source(Arc::clone(&self.0), Arc::clone(&self.1))))
+        self.0.api(SourceUser::Held(Arc::clone(&self.0), Arc::clone(&self.1)), self.2)
     }
 
     /// Returns what brings the user to the statuses in which it can be served.
     pub fn onboarding(&self) -> Onboarding {
         let (config, steps) = self.0.verbs();
-        Onboarding::new(self.api(), config, steps, self.0.onboarding.clone())
+        Onboarding::new(self.api(), self.onboardings_feed(), config, steps, self.0.onboarding.clone())
     }
 
     /// Returns what proves who the user is.
@@ -100,7 +103,7 @@ impl UserClient {
     /// Returns what bunq asks of the user, and answers it.
     pub fn inquiries(&self) -> Inquiries {
         let (config, steps) = self.0.verbs();
-        Inquiries::new(self.api(), config, steps, self.0.answers.clone())
+        Inquiries::new(self.api(), self.inquiries_feed(), config, steps, self.0.answers.clone())
     }
 
     /// Returns the notification filters of the user: bunq calls their URLs when its onboarding or an inquiry waits for somebody. Provisions are
@@ -110,6 +113,31 @@ impl UserClient {
         Notifications::new(self.api(), config, self.0.room.environment, self.0.notifications.clone())
     }
 
+    /// The feed of the user's onboardings: what it reads, all who wait for one are told.
+    pub(crate) fn onboardings_feed(&self) -> Feed<UserOnboarding> {
+        self.0.feed(&self.0.onboardings).over(self.api())
+    }
+
+    /// The feed of the user's inquiries.
+    pub(crate) fn inquiries_feed(&self) -> Feed<UserInformationInquiry> {
+        self.0.feed(&self.0.inquiries).over(self.api())
+    }
+
+    /// Returns a client whose calls use the session that is open, in memory or in custody, and never open one: a call whose session is
+    /// refused fails. `None` if no session is open. bunq is asked nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Context`](crate::ErrorKind::Context) if what is in custody cannot be used.
+    #[cfg_attr(not(test), expect(dead_code, reason = "objects that bunq's calls name are read so"))]
+    pub(crate) async fn if_open(&self) -> Result<Option<Self>, Error> {
+        if !self.0.has_open_session().await? {
+            return Ok(None);
+        }
+        self.0.is_used();
+        Ok(Some(Self(Arc::clone(&self.0), Arc::clone(&self.1), Opens::Never)))
+    }
+
     /// Opens a session now if none is open, in its turn. Without it, the first call opens one.
     ///
     /// # Errors
@@ -117,6 +145,9 @@ impl UserClient {
     /// [`Context`](crate::ErrorKind::Context) if there is nothing of the user in custody, or nothing that can be used.
     /// [`CredentialSpent`](crate::ErrorKind::CredentialSpent) if the credential has expired unused: [reset](crate::Users::reset) it.
     pub async fn open_session(&self) -> Result<(), Error> {
+        if self.2 == Opens::Never {
+            return self.0.open_session().map(drop);
+        }
         let opened = self.0.with_session(|session| async move { session.open().await });
         opened.await.map_err(|error| self.0.doubting_the_clock(error))
     }
@@ -128,6 +159,9 @@ impl UserClient {
     /// Those of [`open_session`](Self::open_session), and [`InvalidResponse`](crate::ErrorKind::InvalidResponse) if bunq did not name the
     /// user when the session was opened, nor when it was opened again for that.
     pub async fn user(&self) -> Result<SessionUser, Error> {
+        if self.2 == Opens::Never {
+            return self.0.open_session()?.user.ok_or_else(|| not_open(self.0.id));
+        }
         self.0.with_session(|session| async move { session.user().await }).await
     }
 
@@ -177,6 +211,7 @@ impl UserShared {
     pub(super) fn new(room: Arc<Room>, id: ProvisionId, recent: Weak<RecentUsers<Self>>) -> Self {
         let transport = Arc::new(room.api.transport().for_user(id));
         let (session, work, onboarding, answers, notifications, is_clock_in_doubt, submitting) = Default::default();
+        let (onboardings, inquiries) = Default::default();
         Self {
             room,
             id,
@@ -189,7 +224,22 @@ impl UserShared {
             is_clock_in_doubt,
             recent,
             submitting,
+            onboardings,
+            inquiries,
         }
+    }
+
+    fn api(&self, user: SourceUser, opens: Opens) -> Api {
+        Api::new(Arc::clone(&self.transport), opens.source(user))
+    }
+
+    /// A feed that lives with the user. What it reads because of a call of bunq's opens no session.
+    fn feed<'a, R: Resource>(self: &'a Arc<Self>, feed: &'a OnceLock<Feed<R>>) -> &'a Feed<R> {
+        feed.get_or_init(|| {
+            let api = |opens| self.api(SourceUser::Within(Arc::downgrade(self), self.id), opens);
+            let share = self.room.provisions.config().nudge_share;
+            Feed::with_nudges(api(Opens::IfNeeded), api(Opens::Never), share)
+        })
     }
 
     /// The times of the checks of its verbs, and what they have done that bunq cannot be asked about. Without a custody, no call is made.
@@ -200,7 +250,41 @@ impl UserShared {
 
     /// The session, if it is known already.
     pub(super) fn known_session(&self) -> Option<Session> {
-        lock(&self.session).session.clone()
+        self.known().0
+    }
+
+    /// The same, and how often one was forgotten.
+    fn known(&self) -> (Option<Session>, u64) {
+        let known = lock(&self.session);
+        (known.session.clone(), known.forgotten)
+    }
+
+    /// The session that is open, as far as that is known.
+    pub(super) fn open_session(&self) -> Result<Opened, Error> {
+        self.known_session().and_then(|session| session.known_open()).ok_or_else(|| not_open(self.id))
+    }
+
+    /// Whether a session is open, in memory or in custody. bunq is asked nothing, and no lock is waited for.
+    async fn has_open_session(self: &Arc<Self>) -> Result<bool, Error> {
+        let (known, forgotten) = self.known();
+        let session = match known {
+            Some(session) => session,
+            None => {
+                // Without a custody there is none.
+                let Ok(kept) = self.room.kept(self.id) else { return Ok(false) };
+                // bunq is asked about a credential that is not activated, and it has no session.
+                let record = kept.record().await?.filter(|record| record.is_activated);
+                let Some(record) = record else { return Ok(false) };
+                let made = self.session_with(record).await?;
+                let Some(session) = self.share(made, forgotten) else { return Ok(false) };
+                session
+            }
+        };
+        match session.recall().await {
+            // Its token is another by now.
+            Err(error) if error.kind() == ErrorKind::Context && self.is_replaced(&session).await => Ok(false),
+            recalled => recalled.map(|()| session.is_open()),
+        }
     }
 
     /// Forgets the session: the token that it was opened with may be another by now.
@@ -240,24 +324,36 @@ impl UserShared {
 
     /// The session, from the record in custody, for a call that begins.
     pub(super) async fn session(self: &Arc<Self>) -> Result<Session, Error> {
+        self.is_used();
+        self.known_or_made().await
+    }
+
+    /// Has what is known of the user outlive the last handle for a time.
+    fn is_used(self: &Arc<Self>) {
         if let Some(recent) = self.recent.upgrade() {
             recent.used(self.id, Arc::clone(self));
         }
+    }
+
+    async fn known_or_made(self: &Arc<Self>) -> Result<Session, Error> {
         loop {
-            let forgotten = {
-                let known = lock(&self.session);
-                match &known.session {
-                    Some(session) => return Ok(session.clone()),
-                    None => known.forgotten,
-                }
-            };
-            let made = self.made().await?;
-            let mut known = lock(&self.session);
-            // Its token may be another by now. Otherwise another may have been faster: all share one.
-            if known.forgotten == forgotten {
-                return Ok(known.session.get_or_insert(made).clone());
+            let (known, forgotten) = self.known();
+            if let Some(session) = known {
+                return Ok(session);
+            }
+            let record = self.room.kept(self.id)?.record().await?.ok_or_else(|| not_kept(self.id))?;
+            let made = self.session_with(record).await?;
+            if let Some(session) = self.share(made, forgotten) {
+                return Ok(session);
             }
         }
+    }
+
+    /// The session that all share: this one, unless another has been faster. `None` if one was forgotten since: its token may be another by
+    /// now.
+    fn share(&self, made: Session, forgotten: u64) -> Option<Session> {
+        let mut known = lock(&self.session);
+        (known.forgotten == forgotten).then(|| known.session.get_or_insert(made).clone())
     }
 
     /// Does something with the session; once more with another one, if another client has replaced its token in custody since it was
@@ -287,9 +383,8 @@ impl UserShared {
     }
 
     /// Makes the session from the record in custody.
-    async fn made(self: &Arc<Self>) -> Result<Session, Error> {
+    async fn session_with(self: &Arc<Self>, record: UserRecord) -> Result<Session, Error> {
         let kept = self.room.kept(self.id)?;
-        let record = kept.record().await?.ok_or_else(|| not_kept(self.id))?;
         let expiry = self.expiry(&record).await?;
         let partner = &self.room.api;
         let identity = ContextIdentity::new(self.room.environment, partner.transport().base_url(), &record.token);
@@ -332,49 +427,4 @@ impl UserShared {
 /// The error of a user of which nothing is kept.
 pub(super) fn not_kept(id: ProvisionId) -> Error {
     Error::context(format_args!("there is no token of provision {id} in custody")).with_remedy(Remedy::Activate)
-}
-
-/// The credentials of a user. The session behind it is another one when the token was replaced.
-struct Source(
-    Arc<UserShared>,
-    #[expect(dead_code, reason = "while it lives, sessions of users are opened")] Arc<Acting>,
-);
-
-impl fmt::Debug for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Source").field(&self.0.id).finish()
-    }
-}
-
-impl ProvideCredentials for Source {
-    fn credentials<'a>(&'a self, with_user: bool, trouble: &'a Trouble) -> BoxFuture<'a, Result<Credentials, Error>> {
-        Box::pin(async move {
-            let credentials =
-                self.0.with_session(|session| async move { session.credentials(with_user, trouble).await });
-            credentials.await.map_err(|error| self.0.doubting_the_clock(error))
-        })
-    }
-
-    fn refuse<'a>(
-        &'a self,
-        credentials: &'a Credentials,
-        refusal: &'a Error,
-        is_again: bool,
-    ) -> BoxFuture<'a, Renewal> {
-        Box::pin(async move {
-            match self.0.known_session() {
-                Some(session) => session.refuse(credentials, refusal, is_again).await,
-                None => Renewal::Renewed,
-            }
-        })
-    }
-
-    fn reread<'a>(&'a self, credentials: &'a Credentials) -> BoxFuture<'a, bool> {
-        Box::pin(async move {
-            match self.0.known_session() {
-                Some(session) => session.reread(credentials).await,
-                None => true,
-            }
-        })
-    }
 }

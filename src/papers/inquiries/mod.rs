@@ -95,9 +95,13 @@ struct Taken {
 }
 
 impl Inquiries {
-    pub(crate) fn new(api: Api, config: VerbConfig, steps: Steps, answers: InDoubtAnswers) -> Self {
-        // Nothing nudges it.
-        let feed = Feed::new(api.clone(), 1.0);
+    pub(crate) fn new(
+        api: Api,
+        feed: Feed<UserInformationInquiry>,
+        config: VerbConfig,
+        steps: Steps,
+        answers: InDoubtAnswers,
+    ) -> Self {
         Self { api, feed, config, steps, answers }
     }
 
