@@ -108,6 +108,25 @@ impl Opening {
     }
 }
 
+/// How long a caller waits for the turn of a session that is to be opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Patience {
+    /// As long as a call may take.
+    OfCall,
+    Until(Instant),
+    /// Until then, behind all users whose sessions others wait for.
+    Last(Instant),
+}
+
+impl Patience {
+    fn deadline(self) -> Option<Instant> {
+        match self {
+            Self::OfCall => None,
+            Self::Until(deadline) | Self::Last(deadline) => Some(deadline),
+        }
+    }
+}
+
 /// The place of an opening in the state.
 type Slot = fn(&mut SessionState) -> &mut Option<Opening>;
 
@@ -201,12 +220,21 @@ impl Session {
 
     /// Opens a session, unless one is open.
     pub(crate) async fn open(&self) -> Result<(), Error> {
-        self.opened(&Trouble::default(), None).await.map(drop)
+        self.opened(&Trouble::default(), Patience::OfCall).await.map(drop)
     }
 
     /// Opens the session of a user, unless one is open, and waits for its turn until a time.
     pub(crate) async fn open_by(&self, deadline: Instant) -> Result<(), Error> {
-        let opened = async || self.opened(&Trouble::default(), Some(deadline)).await.map(drop);
+        self.open_patiently(Patience::Until(deadline)).await
+    }
+
+    /// The same, behind all users whose sessions others wait for.
+    pub(crate) async fn open_last(&self, deadline: Instant) -> Result<(), Error> {
+        self.open_patiently(Patience::Last(deadline)).await
+    }
+
+    async fn open_patiently(&self, patience: Patience) -> Result<(), Error> {
+        let opened = async || self.opened(&Trouble::default(), patience).await.map(drop);
         match opened().await {
             // It may have joined an opening that had less time.
             Err(error) if self.is_renewal() && has_no_turn(&error) => opened().await,
@@ -263,9 +291,9 @@ impl Session {
     }
 
     async fn opened_with_user(&self, trouble: &Trouble) -> Result<(Credentials, SessionUser), Error> {
-        let mut opened = self.opened(trouble, None).await?;
+        let mut opened = self.opened(trouble, Patience::OfCall).await?;
         if opened.user.is_none() && self.0.state().gives_up_unnamed(&opened.credentials) {
-            opened = self.opened(trouble, None).await?;
+            opened = self.opened(trouble, Patience::OfCall).await?;
         }
         let problem = "the response to create_session has no user with an id";
         let user = opened.user.ok_or_else(|| Error::new(ErrorKind::InvalidResponse, Sent::No, problem))?;
@@ -292,12 +320,15 @@ impl Session {
         task.map_err(|error| Error::internal("the task that ended the session was aborted").with_source(error))?
     }
 
-    async fn opened(&self, trouble: &Trouble, deadline: Option<Instant>) -> Result<Opened, Error> {
+    async fn opened(&self, trouble: &Trouble, patience: Patience) -> Result<Opened, Error> {
+        let deadline = patience.deadline();
         let join = |own| {
             let mut state = self.0.state();
             if let Some(opened) = state.opened().filter(|_| !state.is_unsaved) {
                 return ControlFlow::Break(opened);
             }
+            let is_going = state.opening.as_ref().is_some_and(Opening::is_in_progress);
+            self.0.owner.is_wanted(patience, is_going, &self.0.transport);
             let work = async move |shared: Arc<Shared>, trouble| shared.open(&trouble, deadline).await;
             ControlFlow::Continue(self.join(&mut state, |state| &mut state.opening, own, work))
         };
@@ -377,7 +408,7 @@ impl ProvideCredentials for Session {
             let credentials = if with_user {
                 self.opened_with_user(trouble).await?.0
             } else {
-                self.opened(trouble, None).await?.credentials
+                self.opened(trouble, Patience::OfCall).await?.credentials
             };
             Ok(credentials.hiding(&self.0.device.api_key))
         })

@@ -45,7 +45,6 @@ pub(super) struct Place {
     is_renewal: bool,
     ticket: u64,
     wake: Arc<Notify>,
-    deadline: Instant,
 }
 
 enum Step {
@@ -74,14 +73,14 @@ impl Place {
         }
         state.mark_late(order, now);
         let forecast = state.forecast(order, now);
-        if !state.queue.admits(deadline, id, |ahead| forecast.turn(ahead)) {
+        if !state.queue.admits(wanted.standing(), |ahead| forecast.turn(ahead)) {
             let needed = forecast.turn(state.queue.waiting()).saturating_duration_since(now);
             return Err(too_late(id, is_renewal, needed, deadline.saturating_duration_since(now)));
         }
         let wake = state.queue.add(&wanted);
         state.choose(order, now);
         drop(state);
-        Ok(Self { order: Arc::clone(order), id, is_renewal, ticket, wake, deadline })
+        Ok(Self { order: Arc::clone(order), id, is_renewal, ticket, wake })
     }
 
     /// Waits for what the session may do next, which [`done`](Self::done) ends.
@@ -107,7 +106,7 @@ impl Place {
         if state.is_closed {
             return Err(nobody_left(self.id));
         }
-        if now > self.deadline {
+        if state.queue.get(self.ticket).is_some_and(|entry| now > entry.standing.deadline) {
             // The process was suspended, so that nobody has told it before.
             state.mark_late(order, now);
         }
@@ -115,11 +114,12 @@ impl Place {
             return Err(Error::internal("the session has lost its place in the order"));
         };
         let needs = entry.preparation == Preparation::Needed;
-        let late = |needed| too_late(self.id, self.is_renewal, needed, self.deadline.saturating_duration_since(now));
+        let deadline = entry.standing.deadline;
+        let late = |needed| too_late(self.id, self.is_renewal, needed, deadline.saturating_duration_since(now));
         match entry.state {
             EntryState::IsLate(needed) => return Err(late(needed)),
             EntryState::IsWithdrawn => return Err(replaced(self.id)),
-            EntryState::Pauses(until) if until > self.deadline => return Err(late(until.duration_since(now))),
+            EntryState::Pauses(until) if until > deadline => return Err(late(until.duration_since(now))),
             EntryState::Pauses(until) if until > now => return Ok(Step::At(until)),
             EntryState::Pauses(_) | EntryState::IsPassedOver | EntryState::Goes(_) => {
                 entry.state = EntryState::Waits;

@@ -7,7 +7,7 @@
 //! overtaken for an outage.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -37,15 +37,30 @@ pub(super) struct Wanted<'a> {
     pub(super) is_prepared: bool,
     /// The credential was replaced by another.
     pub(super) is_withdrawn: &'a AtomicBool,
+    /// It goes behind all that are not last.
+    pub(super) is_last: &'a AtomicBool,
+}
+
+/// Where a session stands among those that wait: the least is first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Standing {
+    pub(super) is_last: bool,
+    /// When the session must have been requested.
+    pub(super) deadline: Instant,
+    pub(super) id: ProvisionId,
+}
+
+impl Wanted<'_> {
+    pub(super) fn standing(&self) -> Standing {
+        Standing { is_last: self.is_last.load(Ordering::Relaxed), deadline: self.deadline, id: self.id }
+    }
 }
 
 /// A session that waits for its turn, or has it.
 #[derive(Debug)]
 pub(super) struct Entry {
-    pub(super) id: ProvisionId,
+    pub(super) standing: Standing,
     pub(super) ticket: u64,
-    /// When the session must have been requested.
-    pub(super) deadline: Instant,
     pub(super) state: EntryState,
     pub(super) preparation: Preparation,
     /// Told when `state` has changed, or when the entry may be next.
@@ -111,11 +126,11 @@ impl SessionQueue {
     }
 
     pub(super) fn add(&mut self, wanted: &Wanted<'_>) -> Arc<Notify> {
-        let &Wanted { id, ticket, deadline, is_prepared, .. } = wanted;
+        let (standing, &Wanted { ticket, is_prepared, .. }) = (wanted.standing(), wanted);
         let (state, wake) = (EntryState::Waits, Arc::<Notify>::default());
         let preparation = if is_prepared { Preparation::IsOver } else { Preparation::Needed };
         let entry =
-            Entry { id, ticket, deadline, state, preparation, wake: Arc::clone(&wake), failures: 0, failed_at: None };
+            Entry { standing, ticket, state, preparation, wake: Arc::clone(&wake), failures: 0, failed_at: None };
         self.entries.push(entry);
         wake
     }
@@ -159,14 +174,14 @@ impl SessionQueue {
         let most = if self.is_outage { 1 } else { MAX_IN_A_ROW };
         let is_doubtful = self.entries.iter().filter(has_failed).count() >= most;
         let untried = waiting().filter(|entry| !is_doubtful && !has_failed(entry));
-        let next = untried.min_by_key(|entry| (self.others_first(entry), entry.deadline, entry.id));
+        let next = untried.min_by_key(|entry| (entry.standing.is_last, self.others_first(entry), entry.standing));
         match next {
             Some(next) => Next::Session(next.ticket),
             // One that is being opened tells whether bunq works.
             None if self.going() > 0 => Next::Nobody,
             None => waiting()
                 .filter(|entry| !entry.is_prepared_now())
-                .min_by_key(|entry| (entry.deadline, entry.id))
+                .min_by_key(|entry| entry.standing)
                 .map_or(Next::Nobody, |entry| Next::Look(entry.ticket)),
         }
     }
@@ -177,7 +192,7 @@ impl SessionQueue {
             return None;
         }
         let needs = |entry: &&Entry| (entry.preparation, entry.state) == (Preparation::Needed, EntryState::Waits);
-        let next = self.entries.iter().filter(needs).min_by_key(|entry| (entry.deadline, entry.id));
+        let next = self.entries.iter().filter(needs).min_by_key(|entry| entry.standing);
         next.map(|entry| entry.ticket)
     }
 
@@ -228,11 +243,11 @@ impl SessionQueue {
     /// expire first are kept.
     pub(super) fn mark_late(&mut self, now: Instant, turn: impl Fn(usize) -> Instant) {
         let mut waiting: Vec<_> = self.entries.iter_mut().filter(|entry| entry.state.is_in_line()).collect();
-        waiting.sort_unstable_by_key(|entry| (entry.deadline, entry.id));
+        waiting.sort_unstable_by_key(|entry| entry.standing);
         let mut ahead = 0;
         for entry in waiting {
             let turn = turn(ahead);
-            if turn > entry.deadline {
+            if turn > entry.standing.deadline {
                 entry.state = EntryState::IsLate(turn.saturating_duration_since(now));
                 entry.wake.notify_one();
             } else {
@@ -241,12 +256,12 @@ impl SessionQueue {
         }
     }
 
-    /// Whether another can be in time, and all that wait with it.
-    pub(super) fn admits(&self, deadline: Instant, id: ProvisionId, turn: impl Fn(usize) -> Instant) -> bool {
-        let waiting = self.entries.iter().filter(|entry| entry.state.is_in_line());
-        let mut all: Vec<_> = waiting.map(|entry| (entry.deadline, entry.id)).chain([(deadline, id)]).collect();
+    /// Whether another can be in time, and all that wait with it. Those that stand last give way to one that does not.
+    pub(super) fn admits(&self, another: Standing, turn: impl Fn(usize) -> Instant) -> bool {
+        let waiting = self.entries.iter().filter(|entry| entry.state.is_in_line()).map(|entry| entry.standing);
+        let mut all: Vec<_> = waiting.filter(|one| another.is_last || !one.is_last).chain([another]).collect();
         all.sort_unstable();
-        all.iter().enumerate().all(|(ahead, (deadline, _))| turn(ahead) <= *deadline)
+        all.iter().enumerate().all(|(ahead, one)| turn(ahead) <= one.deadline)
     }
 
     /// How many wait for their turn.
@@ -276,8 +291,16 @@ mod tests {
     }
 
     fn add(queue: &mut SessionQueue, number: u64, deadline: Instant) {
-        let (id, ticket, is_withdrawn) = (id(number), queue.ticket(), &AtomicBool::default());
-        queue.add(&Wanted { id, ticket, deadline, is_renewal: false, is_prepared: true, is_withdrawn });
+        add_standing(queue, number, deadline, false);
+    }
+
+    fn add_standing(queue: &mut SessionQueue, number: u64, deadline: Instant, is_last: bool) {
+        let (id, ticket, is_withdrawn, is_last) = (id(number), queue.ticket(), &false.into(), &is_last.into());
+        queue.add(&Wanted { id, ticket, deadline, is_renewal: false, is_prepared: true, is_withdrawn, is_last });
+    }
+
+    fn usual(deadline: Instant, number: u64) -> Standing {
+        Standing { is_last: false, deadline, id: id(number) }
     }
 
     /// A queue, and the time at which it begins.
@@ -307,7 +330,7 @@ mod tests {
             while shown.len() < turns && self.queue.waiting() > 0 {
                 shown.push(match self.queue.next() {
                     Next::Session(ticket) => {
-                        let id = self.queue.get(ticket).unwrap().id.get();
+                        let id = self.queue.get(ticket).unwrap().standing.id.get();
                         if !failing.contains(&id) {
                             self.queue.works();
                             self.queue.remove(ticket);
@@ -408,13 +431,47 @@ mod tests {
         // 10, 25 and 60 wait; their turns are at 0, 10 and 20 s, or with another that goes before at 10, 20 and 30 s.
         for (seconds, expected) in [(1, true), (30, true), (29, true), (100, true)] {
             let deadline = began + Duration::from_secs(seconds);
-            assert_eq!(case.queue.admits(deadline, id(99), turn), expected, "{seconds}");
+            assert_eq!(case.queue.admits(usual(deadline, 99), turn), expected, "{seconds}");
         }
         // Two with the deadline of the first do not fit, nor one that would make another late.
         case.add([5]);
-        assert!(!case.queue.admits(began + Duration::from_secs(5), id(99), turn));
+        assert!(!case.queue.admits(usual(began + Duration::from_secs(5), 99), turn));
         assert!(
-            !case.queue.admits(began + Duration::from_secs(12), id(99), |ahead| turn(ahead) + Duration::from_secs(1))
+            !case
+                .queue
+                .admits(usual(began + Duration::from_secs(12), 99), |ahead| turn(ahead) + Duration::from_secs(1))
         );
+    }
+
+    /// It goes when nobody else waits, also before those that have failed since the last finding, and makes nobody late.
+    #[test]
+    fn one_that_stands_last_gives_way_to_all_others() {
+        test_timeout::start();
+        let mut case = Case::new([]);
+        let (began, second) = (case.began, Duration::from_secs(1));
+        add_standing(&mut case.queue, 1, began + second, true);
+        case.add(2..=4);
+        assert_eq!(case.turns(&[2], true, 3), "2- 3 4");
+        case.add([5]);
+        // 2 has let as many others go as it must.
+        assert_eq!(case.turns(&[], true, 9), "2 5 1");
+
+        add_standing(&mut case.queue, 1, began + 5 * second, true);
+        case.add([2]);
+        assert_eq!(case.turns(&[2], true, 3), "2- 1 2-");
+
+        let mut case = Case::new([]);
+        add_standing(&mut case.queue, 1, began + 5 * second, true);
+        // A session each 10 s: before it, there would be no turn for it.
+        let turn = |ahead: usize| began + 10 * second * u32::try_from(ahead).unwrap();
+        assert!(case.queue.admits(usual(began + 8 * second, 2), turn));
+        for seconds in [12, 19] {
+            add(&mut case.queue, u64::from(seconds), began + seconds * second);
+        }
+        // But it is not admitted where it would be late itself.
+        let last = |seconds: u32| Standing { is_last: true, ..usual(began + seconds * second, 99) };
+        assert!(!case.queue.admits(last(60), turn));
+        case.queue.mark_late(began, turn);
+        assert!(case.queue.admits(last(20), turn) && !case.queue.admits(last(19), turn));
     }
 }

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::forecast::Renewals;
 use super::order::Order;
 use super::place::{Outcome, Place, Turn};
-use super::queue::{EntryState, Wanted};
+use super::queue::{EntryState, Standing, Wanted};
 use crate::error::{Error, ErrorKind};
 use crate::operation::Operation;
 use crate::transport::rate_limit::RateLimits;
@@ -115,6 +115,23 @@ impl Turns {
                 return Err(error);
             }
         }
+    }
+
+    /// Gives a session that stands last its usual place with this deadline, if all others are then still in time. Returns whether it stands
+    /// last no more.
+    pub(super) fn move_up(&self, ticket: u64, deadline: Instant) -> bool {
+        let (order, now) = (&*self.0, Instant::now());
+        let mut state = order.state();
+        let Some(entry) = state.queue.get(ticket) else { return true };
+        let standing = Standing { is_last: false, deadline, ..entry.standing };
+        let forecast = state.forecast(order, now);
+        let is_admitted = state.queue.admits(standing, |ahead| forecast.turn(ahead));
+        if is_admitted && let Some(entry) = state.queue.get(ticket) {
+            entry.standing = standing;
+            entry.wake.notify_one();
+            state.choose(order, now);
+        }
+        is_admitted
     }
 
     /// Ends the wait of a session that [is withdrawn](Wanted::is_withdrawn).

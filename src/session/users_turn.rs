@@ -10,6 +10,7 @@ use futures_util::future::{Either, select};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
+use super::Patience;
 use super::context::OpenSession;
 use super::forecast::Renewals;
 use super::queue::Wanted;
@@ -42,6 +43,8 @@ pub(crate) struct UsersTurn {
     id: ProvisionId,
     ticket: u64,
     is_withdrawn: AtomicBool,
+    /// Nobody waits for the session but whoever waits behind all others.
+    is_last: AtomicBool,
     /// When the credential expires, if it is not used before.
     expiry: Instant,
     /// A session was opened with the credential.
@@ -65,10 +68,10 @@ impl UsersTurn {
         look: Api,
         told: impl Fn(Result<(), &Error>) + Send + Sync + 'static,
     ) -> Self {
-        let (is_activated, is_withdrawn) = (AtomicBool::new(expiry.is_none()), AtomicBool::new(false));
+        let (is_activated, is_withdrawn, is_last) = (AtomicBool::new(expiry.is_none()), false.into(), false.into());
         let (ticket, expiry) = (turns.ticket(), expiry.unwrap_or_else(Instant::now));
         let (told, user) = (Box::new(told), Weak::<()>::new());
-        Self { turns, id, ticket, is_withdrawn, expiry, is_activated, look, told, user }
+        Self { turns, id, ticket, is_withdrawn, is_last, expiry, is_activated, look, told, user }
     }
 
     /// `user` lives as long as what is done with its session, whoever gives it up: so nobody makes another one meanwhile, and waits for
@@ -84,7 +87,15 @@ impl UsersTurn {
         self.turns.withdraw(self.ticket);
     }
 
-    /// Opens the session in its turn: before the credential expires, or by the deadline, or else within the time of a call.
+    /// By when the session must be opened: before the credential expires, or by the deadline, or else within the time of a call.
+    fn deadline(&self, deadline: Option<Instant>, transport: &Transport) -> Instant {
+        match self.is_activated.load(Ordering::Relaxed) {
+            true => deadline.unwrap_or_else(|| Instant::now() + transport.config().operation_timeout),
+            false => self.expiry,
+        }
+    }
+
+    /// Opens the session in its turn.
     async fn open<T, P, O>(
         &self,
         transport: &Arc<Transport>,
@@ -98,12 +109,9 @@ impl UsersTurn {
     {
         let config = transport.config();
         let is_renewal = self.is_activated.load(Ordering::Relaxed);
-        let deadline = match is_renewal {
-            true => deadline.unwrap_or_else(|| Instant::now() + config.operation_timeout),
-            false => self.expiry,
-        };
-        let (id, ticket, is_withdrawn) = (self.id, self.ticket, &self.is_withdrawn);
-        let wanted = Wanted { id, ticket, deadline, is_renewal, is_prepared, is_withdrawn };
+        let deadline = self.deadline(deadline, transport);
+        let &Self { id, ticket, ref is_withdrawn, ref is_last, .. } = self;
+        let wanted = Wanted { id, ticket, deadline, is_renewal, is_prepared, is_withdrawn, is_last };
         let waits = format_args!("the session of provision {} waits for its turn", self.id).to_string();
         let waits = Error::new(ErrorKind::RateLimited, Sent::No, &waits);
         trouble.note(Some(waits.clone()));
@@ -149,6 +157,24 @@ impl Owner {
         match self {
             Self::Partner(turns) => Some(turns.partner()),
             Self::User(_) => None,
+        }
+    }
+
+    /// Somebody waits for the session, which is being opened already or is opened next. One that stands last goes up to its usual place
+    /// for whoever waits as usual, if all before which it then goes can still be in time.
+    pub(super) fn is_wanted(&self, patience: Patience, is_going: bool, transport: &Transport) {
+        let Self::User(turn) = self else { return };
+        let UsersTurn { turns, ticket, is_last, .. } = turn;
+        match patience {
+            Patience::Last(_) if is_going => {}
+            Patience::Last(_) => is_last.store(true, Ordering::Relaxed),
+            Patience::OfCall | Patience::Until(_) => {
+                // It is unset before the entry is looked for: one that is made afterwards is not last.
+                if is_last.swap(false, Ordering::Relaxed) && is_going {
+                    let is_moved = turns.move_up(*ticket, turn.deadline(patience.deadline(), transport));
+                    is_last.store(!is_moved, Ordering::Relaxed);
+                }
+            }
         }
     }
 

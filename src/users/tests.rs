@@ -1,4 +1,4 @@
-//! What only this crate sees of users: which user an id is of, the session that is open, and the feeds that all share.
+//! What only this crate sees of users: which user an id is of, the session that is open, the feeds that all share, and who goes last.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -12,6 +12,7 @@ use tokio::time::advance;
 use super::*;
 use crate::client::Client;
 use crate::custody::{Custody, MemoryCustody};
+use crate::operation::Operation;
 use crate::retry::RetryPolicy;
 use crate::session::UserInstallation;
 use crate::session::context::ContextLock;
@@ -294,4 +295,57 @@ async fn all_handles_of_a_user_share_what_any_of_them_reads() {
     assert!(user.upgrade().is_some());
     drop(feeds);
     assert!(user.upgrade().is_none());
+}
+
+/// Of the sessions that wait, the one that only a call of bunq's asks for is the last, until somebody else asks for it.
+#[tokio::test(start_paused = true)]
+async fn a_session_that_stands_last_is_opened_behind_all_others() {
+    test_timeout::start();
+    for is_asked_for in [false, true] {
+        let bank = Bank::new().await;
+        let (_elsewhere, users) = bank.users(3).await;
+        let mut all = Vec::new();
+        for user in users {
+            user.end_session().await.unwrap();
+            all.push(user.provision_id());
+        }
+        let client = bank.builder().rate_limit(&Operation::CREATE_SESSION, 1, MINUTE / 2).build().unwrap();
+        let users = client.users();
+        let [first, last, other] = all[..] else { panic!("{all:?}") };
+        let opened = Arc::new(Mutex::new(Vec::new()));
+        let begin = |id: ProvisionId, is_last: bool, waiting: usize| {
+            let (user, users, opened) = (users.of(id), users.clone(), Arc::clone(&opened));
+            let task = tokio::spawn(async move {
+                if is_last {
+                    user.open_last().await.unwrap()
+                } else {
+                    users.open(user.shared()).await.unwrap()
+                }
+                lock(&opened).push(id);
+            });
+            let turns = users_turns(&client);
+            async move {
+                while turns.waiting() < waiting {
+                    yield_now().await;
+                }
+                task
+            }
+        };
+        users.of(first).open_session().await.unwrap();
+        let mut tasks = vec![begin(last, true, 1).await, begin(other, false, 2).await];
+        if is_asked_for {
+            // A call has less time than the other has.
+            let user = users.of(last);
+            tasks.push(tokio::spawn(async move { user.open_session().await.unwrap() }));
+        }
+        for task in tasks {
+            task.await.unwrap();
+        }
+        let expected = if is_asked_for { [last, other] } else { [other, last] };
+        assert_eq!(*lock(&opened), expected);
+    }
+}
+
+fn users_turns(client: &Client) -> Turns {
+    client.users().0.room.turns.clone()
 }

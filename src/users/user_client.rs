@@ -138,6 +138,19 @@ impl UserClient {
         Ok(Some(Self(Arc::clone(&self.0), Arc::clone(&self.1), Opens::Never)))
     }
 
+    /// Opens a session, unless one is open, behind all other users that wait for theirs. Once others ask for it too, it has its usual place.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`open_session`](Self::open_session), and [`RateLimited`](ErrorKind::RateLimited) if others take all turns for as long as a
+    /// credential lives.
+    #[cfg_attr(not(test), expect(dead_code, reason = "sessions that only a call of bunq's asks for are opened so"))]
+    pub(crate) async fn open_last(&self) -> Result<(), Error> {
+        let deadline = Instant::now() + self.0.room.lifetime();
+        let opened = self.0.with_session(|session| async move { session.open_last(deadline).await });
+        opened.await.map_err(|error| self.0.doubting_the_clock(error))
+    }
+
     /// Opens a session now if none is open, in its turn. Without it, the first call opens one.
     ///
     /// # Errors

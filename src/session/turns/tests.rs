@@ -92,9 +92,10 @@ async fn nothing() -> Result<(), Error> {
 
 /// The first session of a user.
 fn wanted(id: u64, ticket: u64, deadline: Instant) -> Wanted<'static> {
-    static IS_WITHDRAWN: AtomicBool = AtomicBool::new(false);
+    static IS_NOT: AtomicBool = AtomicBool::new(false);
     let id = ProvisionId::try_from(id).unwrap();
-    Wanted { id, ticket, deadline, is_renewal: false, is_prepared: true, is_withdrawn: &IS_WITHDRAWN }
+    let (is_renewal, is_prepared, is_withdrawn, is_last) = (false, true, &IS_NOT, &IS_NOT);
+    Wanted { id, ticket, deadline, is_renewal, is_prepared, is_withdrawn, is_last }
 }
 
 /// As many credentials as fit into their life, beside the session of the partner, which is renewed in the middle, are all in time;
