@@ -37,6 +37,8 @@ impl Shared {
         if is_unknown && let Some(opened) = self.reload(trouble).await? {
             return Ok(opened);
         }
+        // It may wait for long, and would keep what is stored of the user from all who change it.
+        self.owner.stand_last(&self.transport, trouble, deadline).await?;
         let _lock = self.keeper.lock(trouble).await?;
         // Another process may have opened a session meanwhile.
         if let Some(opened) = self.reload(trouble).await? {

@@ -117,6 +117,11 @@ impl Turns {
         }
     }
 
+    /// Waits until a session could be opened, and opens none.
+    pub(super) async fn reach(&self, wanted: Wanted<'_>) -> Result<(), Error> {
+        Place::enter(&self.0, wanted)?.turn().await.map(drop)
+    }
+
     /// Gives a session that stands last its usual place with this deadline, if all others are then still in time. Returns whether it stands
     /// last no more.
     pub(super) fn move_up(&self, ticket: u64, deadline: Instant) -> bool {

@@ -95,6 +95,23 @@ impl UsersTurn {
         }
     }
 
+    /// The session that is to be opened, if nothing has to be made before.
+    fn wanted(&self, deadline: Option<Instant>, transport: &Transport) -> Wanted<'_> {
+        let &Self { id, ticket, ref is_withdrawn, ref is_last, .. } = self;
+        let (deadline, is_renewal) = (self.deadline(deadline, transport), self.is_activated.load(Ordering::Relaxed));
+        Wanted { id, ticket, deadline, is_renewal, is_prepared: true, is_withdrawn, is_last }
+    }
+
+    fn waits(&self) -> Error {
+        let problem = format_args!("the session of provision {} waits for its turn", self.id);
+        Error::new(ErrorKind::RateLimited, Sent::No, problem)
+    }
+
+    fn shut_down(&self) -> Error {
+        let problem = format_args!("the session of provision {} was not opened: the shutdown has begun", self.id);
+        Error::new(ErrorKind::ShutDown, Sent::No, problem)
+    }
+
     /// Opens the session in its turn.
     async fn open<T, P, O>(
         &self,
@@ -108,12 +125,8 @@ impl UsersTurn {
         O: Future<Output = Result<T, Error>> + Send,
     {
         let config = transport.config();
-        let is_renewal = self.is_activated.load(Ordering::Relaxed);
-        let deadline = self.deadline(deadline, transport);
-        let &Self { id, ticket, ref is_withdrawn, ref is_last, .. } = self;
-        let wanted = Wanted { id, ticket, deadline, is_renewal, is_prepared, is_withdrawn, is_last };
-        let waits = format_args!("the session of provision {} waits for its turn", self.id).to_string();
-        let waits = Error::new(ErrorKind::RateLimited, Sent::No, &waits);
+        let wanted = Wanted { is_prepared, ..self.wanted(deadline, transport) };
+        let waits = self.waits();
         trouble.note(Some(waits.clone()));
         let prepare = move || {
             let (prepared, waits) = (prepare(), waits.clone());
@@ -134,11 +147,7 @@ impl UsersTurn {
         let opened = self.turns.open(wanted, prepare, open, look, failed);
         // After a shutdown the response to a request on the wire counts.
         match select(pin!(opened), pin!(transport.gate().emptied())).await {
-            Either::Right(_) => {
-                let problem =
-                    format_args!("the session of provision {} was not opened: the shutdown has begun", self.id);
-                Err(Error::new(ErrorKind::ShutDown, Sent::No, problem))
-            }
+            Either::Right(_) => Err(self.shut_down()),
             Either::Left((opened, _)) => {
                 trouble.note(None);
                 let opened = opened?;
@@ -175,6 +184,25 @@ impl Owner {
                     is_last.store(!is_moved, Ordering::Relaxed);
                 }
             }
+        }
+    }
+
+    /// Waits until a session that stands last could be opened.
+    pub(super) async fn stand_last(
+        &self,
+        transport: &Transport,
+        trouble: &Trouble,
+        deadline: Option<Instant>,
+    ) -> Result<(), Error> {
+        let Self::User(turn) = self else { return Ok(()) };
+        if !turn.is_last.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        trouble.note(Some(turn.waits()));
+        let reached = turn.turns.reach(turn.wanted(deadline, transport));
+        match select(pin!(reached), pin!(transport.gate().emptied())).await {
+            Either::Left((reached, _)) => reached,
+            Either::Right(_) => Err(turn.shut_down()),
         }
     }
 

@@ -313,26 +313,29 @@ async fn a_session_that_stands_last_is_opened_behind_all_others() {
         let users = client.users();
         let [first, last, other] = all[..] else { panic!("{all:?}") };
         let opened = Arc::new(Mutex::new(Vec::new()));
-        let begin = |id: ProvisionId, is_last: bool, waiting: usize| {
+        let begin = |id: ProvisionId, is_last: bool| {
             let (user, users, opened) = (users.of(id), users.clone(), Arc::clone(&opened));
-            let task = tokio::spawn(async move {
+            tokio::spawn(async move {
                 if is_last {
                     user.open_last().await.unwrap()
                 } else {
                     users.open(user.shared()).await.unwrap()
                 }
                 lock(&opened).push(id);
-            });
-            let turns = users_turns(&client);
-            async move {
-                while turns.waiting() < waiting {
-                    yield_now().await;
-                }
-                task
-            }
+            })
         };
+        let turns = &users.0.room.turns;
         users.of(first).open_session().await.unwrap();
-        let mut tasks = vec![begin(last, true, 1).await, begin(other, false, 2).await];
+        let mut tasks = Vec::new();
+        for (id, is_last) in [(last, true), (other, false)] {
+            tasks.push(begin(id, is_last));
+            while turns.waiting() < tasks.len() {
+                yield_now().await;
+            }
+        }
+        // What is kept of its user can be changed meanwhile.
+        users.0.room.kept(last).unwrap().update(|_| Ok(())).await.unwrap();
+        assert_eq!(turns.waiting(), 2);
         if is_asked_for {
             // A call has less time than the other has.
             let user = users.of(last);
@@ -344,8 +347,4 @@ async fn a_session_that_stands_last_is_opened_behind_all_others() {
         let expected = if is_asked_for { [last, other] } else { [other, last] };
         assert_eq!(*lock(&opened), expected);
     }
-}
-
-fn users_turns(client: &Client) -> Turns {
-    client.users().0.room.turns.clone()
 }
