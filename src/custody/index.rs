@@ -9,15 +9,12 @@ use std::future::ready;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use futures_util::stream::TryStreamExt as _;
+use futures_util::stream::{Stream, TryStreamExt as _};
 use tokio::time::Instant;
-use tracing::Span;
 
-use super::interface::{CustodyEntry, CustodyFilter};
-use super::kept::Records;
+use super::interface::CustodyEntry;
 use crate::error::Error;
 use crate::sync::lock;
-use crate::transport::runtime;
 use crate::types::{ProvisionId, UserId};
 
 /// For how long after a listing a miss begins no other.
@@ -57,7 +54,7 @@ impl UserIndex {
     }
 
     /// What is known of an id; `None` if a listing has to tell.
-    fn answer(&self, user: UserId) -> Option<Result<Option<ProvisionId>, Error>> {
+    pub(super) fn answer(&self, user: UserId) -> Option<Result<Option<ProvisionId>, Error>> {
         let state = lock(&self.state);
         if let Some(id) = state.find(user) {
             return Some(Ok(Some(id)));
@@ -66,15 +63,19 @@ impl UserIndex {
         (at.elapsed() < LISTED_FOR).then(|| listed.clone().map(|()| None))
     }
 
-    /// Finds an id with a listing, unless another has been made meanwhile.
-    async fn look_for(&self, user: UserId, records: &Records) -> Result<Option<ProvisionId>, Error> {
+    /// Finds an id with a listing of all entries, unless another has been made meanwhile.
+    pub(super) async fn look_for(
+        &self,
+        user: UserId,
+        all: impl Stream<Item = Result<CustodyEntry, Error>> + Send,
+    ) -> Result<Option<ProvisionId>, Error> {
         let _listing = self.listing.lock().await;
         if let Some(answer) = self.answer(user) {
             return answer;
         }
         lock(&self.state).changed = Some(HashMap::new());
         let mut found = Vec::new();
-        let listed = records.entries(CustodyFilter::All).try_for_each(|entry| {
+        let listed = all.try_for_each(|entry| {
             found.extend(entry.user_ids().into_iter().flatten().map(|user| (user, entry.provision_id)));
             ready(Ok(()))
         });
@@ -126,26 +127,6 @@ impl State {
             }
         }
         self.listed = Some((Instant::now(), listed));
-    }
-}
-
-impl Records {
-    /// Returns the provision that has made a user, by the id in its paths or that of the person or company that it is; `None` if the
-    /// custody has no such user.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::Context`](crate::ErrorKind::Context) if the custody cannot be listed.
-    pub(crate) async fn provision_of(&self, user: UserId) -> Result<Option<ProvisionId>, Error> {
-        if let Some(answer) = self.index().answer(user) {
-            return answer;
-        }
-        runtime::check()?;
-        let records = self.clone();
-        // In a task: all others wait for the one that lists, which must not be a future that is not polled.
-        let looking = async move { records.index().look_for(user, &records).await };
-        let looked = runtime::spawn(Span::current(), Box::pin(looking)).await;
-        looked.map_err(|error| Error::internal("the task that listed a custody was aborted").with_source(error))?
     }
 }
 

@@ -21,7 +21,7 @@ use crate::session::context::{ContextLock, ContextStore, Identity};
 use crate::text::duration;
 use crate::transport::credentials::BoxFuture;
 use crate::transport::runtime;
-use crate::types::{self, CredentialId, ProvisionId, Secret};
+use crate::types::{self, CredentialId, ProvisionId, Secret, UserId};
 
 /// The records of a partner's users, in a custody. Clones share it.
 #[derive(Debug, Clone)]
@@ -62,8 +62,22 @@ impl Records {
         Kept { records: self.clone(), id }
     }
 
-    pub(super) fn index(&self) -> &UserIndex {
-        &self.0.index
+    /// Returns the provision that has made a user, by the id in its paths or that of the person or company that it is; `None` if the
+    /// custody has no such user.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Context`](crate::ErrorKind::Context) if the custody cannot be listed.
+    pub(crate) async fn provision_of(&self, user: UserId) -> Result<Option<ProvisionId>, Error> {
+        if let Some(answer) = self.0.index.answer(user) {
+            return answer;
+        }
+        runtime::check()?;
+        let records = self.clone();
+        // In a task: all others wait for the one that lists, which must not be a future that is not polled.
+        let looking = async move { records.0.index.look_for(user, records.entries(CustodyFilter::All)).await };
+        let looked = runtime::spawn(Span::current(), Box::pin(looking)).await;
+        looked.map_err(|error| Error::internal("the task that listed a custody was aborted").with_source(error))?
     }
 
     /// Returns the next page of entries: see [`Custody::list`].
@@ -224,12 +238,12 @@ impl Kept {
                     let entry = record.entry(self.id);
                     let ids = entry.user_ids();
                     custody.save(entry, encoded).await?;
-                    self.records.index().kept(self.id, ids);
+                    self.records.0.index.kept(self.id, ids);
                 }
             }
             None if text.is_some() => {
                 custody.remove(self.id).await?;
-                self.records.index().removed(self.id);
+                self.records.0.index.removed(self.id);
             }
             None => {}
         }

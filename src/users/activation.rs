@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::credential::{check_in_use, closed, is_used_or_expired, may_be_older, spent};
-use super::user_client::UserShared;
+use super::user_shared::UserShared;
 use super::{UserClient, UserEvent, Users, warn};
 use crate::custody::{NewToken, UserRecord};
 use crate::error::{Error, ErrorKind};

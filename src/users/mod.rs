@@ -13,6 +13,7 @@ mod reset;
 mod room;
 mod source;
 mod user_client;
+mod user_shared;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, Weak};
@@ -27,7 +28,7 @@ use self::recent::{REMEMBERED_FOR, RecentUsers};
 pub(crate) use self::room::UserDevice;
 use self::room::{Acting, Room};
 pub use self::user_client::UserClient;
-use self::user_client::UserShared;
+use self::user_shared::UserShared;
 use crate::api::Api;
 use crate::custody::{CustodyEntry, CustodyFilter, Records};
 use crate::environment::Environment;

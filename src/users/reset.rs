@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::credential::{check_in_use, closed, is_used_or_expired};
-use super::user_client::UserShared;
+use super::user_shared::UserShared;
 use super::{UserClient, Users, warn};
 use crate::custody::{Kept, Step, Steps, UserRecord};
 use crate::error::{Error, ErrorKind, Remedy, Sent};

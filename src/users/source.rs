@@ -4,8 +4,8 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 
 use super::room::Acting;
-use super::user_client::UserShared;
-use crate::error::{Error, ErrorKind, Sent};
+use super::user_shared::{UserShared, not_open};
+use crate::error::Error;
 use crate::transport::credentials::{BoxFuture, Credentials, ProvideCredentials, Renewal};
 use crate::transport::trouble::Trouble;
 use crate::types::ProvisionId;
@@ -128,10 +128,4 @@ impl ProvideCredentials for OpenSource {
     fn reread<'a>(&'a self, _credentials: &'a Credentials) -> BoxFuture<'a, bool> {
         Box::pin(async { false })
     }
-}
-
-/// The error of a call that opens no session.
-pub(super) fn not_open(id: ProvisionId) -> Error {
-    let problem = format_args!("no session of provision {id} is open, and this call opens none");
-    Error::new(ErrorKind::Unauthorized, Sent::No, problem)
 }
