@@ -5,7 +5,11 @@
 //! if the read began after they asked, and to all subscribers.
 
 mod knowledge;
+mod nudges;
+mod polls;
+mod reader;
 mod resource;
+mod round;
 mod rounds;
 #[cfg(test)]
 mod tests;
@@ -25,7 +29,8 @@ pub(crate) use self::knowledge::Moment;
 use self::knowledge::{Knowledge, Known};
 pub use self::resource::Resource;
 pub(crate) use self::resource::{Condition, Evaluation, Readable};
-use self::rounds::{Lane, Rounds};
+use self::round::Lane;
+use self::rounds::Rounds;
 pub use self::waiter::{Acceptance, Waiter};
 use crate::api::Api;
 use crate::error::{Error, ErrorKind, Sent};
@@ -97,18 +102,20 @@ impl<R: Resource> Feed<R> {
     /// call: one that is under way already may show how the object was before.
     ///
     /// One read answers all nudges for one object, and pages of up to 200 answer nudges for several. Waiters for the object are told
-    /// of the same read. Together, the nudges of a client begin at most [a share](crate::ClientBuilder::nudge_share) of the reads
+    /// of the same read. Objects are read in the order in which they are nudged, neighbours together, and each once a second at
+    /// most. Together, the nudges of a client begin at most [a share](crate::ClientBuilder::nudge_share) of the reads
     /// that bunq's rate limit allows, one at a time and evenly spread, so that a flood of them holds up no other call for long. The
     /// call itself asks for the read; the future only returns it. Dropping the future before the read begins withdraws the nudge.
     ///
     /// # Errors
     ///
-    /// Those of [`get`](crate::Provisions::get). [`Timeout`](ErrorKind::Timeout), or the last failure, if the
+    /// Those of [`get`](crate::Provisions::get); [`NotFound`](ErrorKind::NotFound) also if a page of the listing would have shown the object
+    /// and does not. [`Timeout`](ErrorKind::Timeout), or the last failure, if the
     /// [operation timeout](crate::ClientBuilder::operation_timeout) passes before it is read.
     pub fn nudge(&self, id: R::Id) -> impl Future<Output = Result<R, Error>> + Send + 'static + use<R> {
         let trouble = Trouble::default();
-        let asked = self.ask(Lane::Nudges, id, Vec::new(), R::states(), &trouble);
-        let longest = self.rounds.api.transport().config().operation_timeout;
+        let asked = self.ask(Lane::Nudges, id, Vec::new(), Vec::new(), &trouble);
+        let longest = self.rounds.api().transport().config().operation_timeout;
         async move {
             match timeout(longest, asked?).await {
                 Ok(read) => read.map(|seen| Arc::unwrap_or_clone(seen.object)),

@@ -27,7 +27,7 @@ pub trait Resource: Readable {
 /// How a resource is read: by its id, or with others by pages of its listing.
 pub trait Readable: Debug + Clone + PartialEq + Send + Sync + Sized + 'static {
     /// What bunq knows an object by. A listing has the highest id first.
-    type Id: Debug + Display + Copy + Ord + Hash + Send + Sync + 'static;
+    type Id: Debug + Display + Copy + Ord + Hash + Into<i64> + Send + Sync + 'static;
     /// What a listing can be filtered by; [`Infallible`](std::convert::Infallible) if bunq has no listing.
     type State: Debug + Clone + PartialEq + Send + Sync + 'static;
 
@@ -50,10 +50,15 @@ pub trait Readable: Debug + Clone + PartialEq + Send + Sync + Sized + 'static {
         Vec::new()
     }
 
+    /// The states of objects that are under way, if few are at a time: most changes are of them.
+    fn in_progress() -> Vec<Self::State> {
+        Vec::new()
+    }
+
     /// Reads an object.
     fn read(api: &Api, id: Self::Id) -> impl Future<Output = Result<Self, Error>> + Send;
 
-    /// Reads the page of those with one of these states that begins at `newest`, which is on it if it is listed.
+    /// Reads the page of those with one of these states, or of all if there are none, that begins at `newest`, which is on it if it is listed.
     fn read_page(
         _api: &Api,
         _states: &[Self::State],

@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::knowledge::{Known, Moment};
 use super::resource::{Condition, Evaluation, Resource};
-use super::rounds::Lane;
+use super::round::Lane;
 use super::{Feed, Interest};
 use crate::error::{Error, ErrorKind, Sent};
 use crate::text::duration;

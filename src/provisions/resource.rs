@@ -41,6 +41,10 @@ impl Readable for Provision {
         ProvisionStatus::KNOWN.to_vec()
     }
 
+    fn in_progress() -> Vec<ProvisionStatus> {
+        ProvisionStatus::of(&[Phase::Setup, Phase::Reset, Phase::Closing])
+    }
+
     async fn read(api: &Api, id: ProvisionId) -> Result<Self, Error> {
         api.get_provision(id).await.map(Response::into_inner)
     }

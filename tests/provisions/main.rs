@@ -10,6 +10,7 @@ mod feed;
 mod in_doubt;
 mod life_cycle;
 mod listing;
+mod nudges;
 mod oauth;
 mod paused_time;
 mod waiting;

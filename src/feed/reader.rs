@@ -1,0 +1,116 @@
+//! Reads objects for those who wait in a round, and tells what is read to all who follow them.
+
+use std::sync::Mutex;
+
+use super::knowledge::{Knowledge, Known};
+use super::resource::Resource;
+use super::round::Round;
+use crate::api::Api;
+use crate::error::{Error, ErrorKind, Sent};
+use crate::sync::lock;
+
+#[derive(Debug)]
+pub(super) struct Reader<R: Resource> {
+    pub(super) api: Api,
+    knowledge: Mutex<Knowledge<R>>,
+}
+
+/// What of the listing a page has shown.
+#[derive(Debug)]
+pub(super) struct Shown<R: Resource> {
+    /// Everything that is listed from this id to that one is on the page; `None` is without end.
+    from: Option<R::Id>,
+    to: Option<R::Id>,
+    /// The callers of these were answered.
+    pub(super) answered: Vec<R::Id>,
+    /// The distance of the first id from the last, if the page was full.
+    pub(super) span: Option<i64>,
+}
+
+impl<R: Resource> Shown<R> {
+    /// Whether the object is on the page if it is listed.
+    pub(super) fn covers(&self, id: R::Id) -> bool {
+        self.from.is_none_or(|from| from <= id) && self.to.is_none_or(|to| id <= to)
+    }
+}
+
+/// How far a newer id is from an older one.
+pub(super) fn distance<I: Into<i64>>(newer: I, older: I) -> i64 {
+    newer.into().saturating_sub(older.into())
+}
+
+/// Whether bunq refuses the listing itself, and not for a while only.
+pub(super) fn is_about_the_listing<R: Resource>(error: &Error) -> bool {
+    let is_response = error.sent() == Sent::Responded && R::LIST.is_some() && error.operation() == R::LIST;
+    is_response
+        && !error.is_retryable()
+        && matches!(
+            error.kind(),
+            ErrorKind::Forbidden | ErrorKind::Rejected | ErrorKind::NotFound | ErrorKind::InvalidResponse
+        )
+}
+
+impl<R: Resource> Reader<R> {
+    pub(super) fn new(api: Api) -> Self {
+        Self { api, knowledge: Mutex::default() }
+    }
+
+    pub(super) fn knowledge<T>(&self, access: impl FnOnce(&mut Knowledge<R>) -> T) -> T {
+        access(&mut lock(&self.knowledge))
+    }
+
+    /// Reads the page of those with one of these states, or with any, that begins at `newest`, and answers the callers of what is on it.
+    /// `None`: nobody waits any more for what is `sought`.
+    pub(super) async fn page(
+        &self,
+        round: &mut Round<R>,
+        api: &Api,
+        states: &[R::State],
+        newest: R::Id,
+        sought: &[R::Id],
+    ) -> Option<Result<Shown<R>, Error>> {
+        let began = self.knowledge(Knowledge::now);
+        let page = match round.while_wanted(sought, R::read_page(api, states, newest)).await? {
+            Ok(page) => page,
+            Err(error) => return Some(Err(error)),
+        };
+        let oldest = page.items.last().map_or(newest, |oldest| oldest.id().min(newest));
+        let has_all_newer = page.newer.is_none() && !page.items.is_empty();
+        let mut shown = Shown {
+            from: page.older.is_some().then_some(oldest),
+            to: (!has_all_newer).then_some(newest),
+            answered: Vec::new(),
+            span: page.older.and(page.items.first()).map(|first| distance(first.id(), oldest)),
+        };
+        for object in page.items {
+            let id = object.id();
+            if self.tell(round, Known { began, object: object.into() }) {
+                shown.answered.push(id);
+            }
+        }
+        Some(Ok(shown))
+    }
+
+    /// Reads an object by its id, and answers its callers. Returns whether bunq has no such object.
+    pub(super) async fn one(&self, round: &mut Round<R>, api: &Api, id: R::Id) -> bool {
+        let began = self.knowledge(Knowledge::now);
+        match round.while_wanted(&[id], R::read(api, id)).await {
+            Some(Ok(object)) => _ = self.tell(round, Known { began, object: object.into() }),
+            Some(Err(error)) => {
+                let is_gone = error.is_gone();
+                round.answer(id, &Err(error));
+                return is_gone;
+            }
+            None => {}
+        }
+        false
+    }
+
+    fn tell(&self, round: &mut Round<R>, seen: Known<R>) -> bool {
+        self.knowledge(|knowledge| {
+            knowledge.see(&seen.object);
+            knowledge.learn(&seen);
+        });
+        round.answer(seen.object.id(), &Ok(seen))
+    }
+}
