@@ -12,7 +12,7 @@ use crate::builder::ClientBuilder;
 use crate::custody::Records;
 use crate::environment::Environment;
 use crate::error::Error;
-use crate::feed::Feed;
+use crate::feed::{Feed, Hearing};
 use crate::notifications::Notifications;
 use crate::oauth::Oauth;
 use crate::operation::Operation;
@@ -72,7 +72,7 @@ impl Client {
         user_installation: UserInstallation,
     ) -> Self {
         let api = Api::new(Arc::clone(&transport), Arc::new(session.clone()));
-        let feed = Feed::new(api.clone(), provisions.nudge_share);
+        let feed = Feed::new(api.clone(), provisions.nudge_share, Hearing::default());
         let oauth = Oauth::new(api.clone(), provisions.of_verbs());
         let notifications = Notifications::new(api.clone(), provisions.of_verbs(), environment, Default::default());
         let provisions = Provisions::new(api.clone(), feed, provisions);

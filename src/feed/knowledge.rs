@@ -1,7 +1,8 @@
 //! What is known of each object, and who is told of a later read.
 //!
 //! An object is kept while a caller waits for it. While there are subscribers, the objects that were read last are kept too: without
-//! them, it could not tell what has changed.
+//! them, it could not tell what has changed. While calls are heard, those that do not change any more are kept too: a late call about one
+//! needs no read.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
@@ -9,10 +10,14 @@ use std::sync::Arc;
 
 use tokio::sync::{broadcast, oneshot};
 
+use super::hearing::Hearing;
 use super::resource::Resource;
 
 /// How many objects are kept only for subscribers. One takes about 2 KiB.
 const MAX_IDLE: usize = 10_000;
+
+/// How many objects are kept because a call about them may be late, while calls are heard.
+const MAX_ENDED: usize = 1000;
 
 /// How many changes a subscriber may be behind.
 const MAX_BEHIND: usize = 1024;
@@ -32,11 +37,12 @@ pub(super) struct Known<R> {
 pub(super) struct Knowledge<R: Resource> {
     last_moment: u64,
     pub(super) entries: HashMap<R::Id, Entry<R>>,
-    /// The entries that are kept only for subscribers, those first whose read began first.
+    /// The entries that nobody waits for, those first whose read began first.
     idle: BTreeSet<(Moment, R::Id)>,
     /// `None` while there is no subscriber.
     changes: Option<broadcast::Sender<Arc<R>>>,
     at_the_end: Option<AtTheEnd<R>>,
+    hearing: Hearing,
 }
 
 /// Told of each read of an object that does not change any more, whoever waits for it.
@@ -52,23 +58,24 @@ impl<R> fmt::Debug for AtTheEnd<R> {
 pub(super) struct Entry<R> {
     known: Option<Known<R>>,
     interested: usize,
+    /// How many of the interested ask because of a call.
+    hinted: usize,
     /// Each is told of the next read that began after a moment.
     listeners: Vec<(Moment, oneshot::Sender<Known<R>>)>,
 }
 
 impl<R> Default for Entry<R> {
     fn default() -> Self {
-        Self { known: None, interested: 0, listeners: Vec::new() }
-    }
-}
-
-impl<R: Resource> Default for Knowledge<R> {
-    fn default() -> Self {
-        Self { last_moment: 0, entries: HashMap::new(), idle: BTreeSet::new(), changes: None, at_the_end: None }
+        Self { known: None, interested: 0, hinted: 0, listeners: Vec::new() }
     }
 }
 
 impl<R: Resource> Knowledge<R> {
+    pub(super) fn new(hearing: Hearing) -> Self {
+        let (entries, idle) = (HashMap::new(), BTreeSet::new());
+        Self { last_moment: 0, entries, idle, changes: None, at_the_end: None, hearing }
+    }
+
     pub(super) fn now(&mut self) -> Moment {
         self.last_moment += 1;
         Moment(self.last_moment)
@@ -93,8 +100,8 @@ impl<R: Resource> Knowledge<R> {
         self.changes.is_some() || self.entries.contains_key(&id)
     }
 
-    /// Keeps what a read has shown and tells it, unless a later read is known.
-    pub(super) fn learn(&mut self, seen: &Known<R>) {
+    /// Keeps what a read has shown and tells it, unless a later read is known. `is_poll` if it was made for a waiter.
+    pub(super) fn learn(&mut self, seen: &Known<R>, is_poll: bool) {
         let id = seen.object.id();
         if !self.is_followed(id) {
             return;
@@ -110,6 +117,13 @@ impl<R: Resource> Knowledge<R> {
             // The last subscriber may just have gone.
             let _ = changes.send(Arc::clone(&seen.object));
         }
+        if before.is_some_and(|before| before.object != seen.object) {
+            match entry.hinted {
+                0 if is_poll => self.hearing.has_missed(),
+                0 => {}
+                _ => self.hearing.has_come(),
+            }
+        }
         if entry.interested == 0 {
             before.map(|before| self.idle.remove(&(before.began, id)));
             self.idle.insert((seen.began, id));
@@ -119,28 +133,38 @@ impl<R: Resource> Knowledge<R> {
             // It may have given up.
             let _ = sender.send(seen.clone());
         }
-        self.forget(MAX_IDLE);
+        self.forget(self.most_idle());
     }
 
-    /// Keeps an object from now on, until [`release`](Self::release).
-    pub(super) fn keep(&mut self, id: R::Id) {
+    /// An object as it was read last, if it does not change any more.
+    #[cfg(feature = "webhook")]
+    pub(super) fn ended(&self, id: R::Id) -> Option<Arc<R>> {
+        let known = self.entries.get(&id)?.known.as_ref()?;
+        known.object.is_terminal().then(|| Arc::clone(&known.object))
+    }
+
+    /// Keeps an object from now on, until [`release`](Self::release). `is_hint` if that is because of a call.
+    pub(super) fn keep(&mut self, id: R::Id, is_hint: bool) {
         let entry = self.entries.entry(id).or_default();
         entry.interested += 1;
+        entry.hinted += usize::from(is_hint);
         if let Some(known) = &entry.known {
             self.idle.remove(&(known.began, id));
         }
     }
 
-    pub(super) fn release(&mut self, id: R::Id) {
+    pub(super) fn release(&mut self, id: R::Id, is_hint: bool) {
+        let most_idle = self.most_idle();
         let Some(entry) = self.entries.get_mut(&id) else { return };
         entry.interested -= 1;
+        entry.hinted -= usize::from(is_hint);
         if entry.interested > 0 {
             return;
         }
         match &entry.known {
-            Some(known) if self.changes.is_some() => {
+            Some(known) if self.changes.is_some() || most_idle > 0 && known.object.is_terminal() => {
                 self.idle.insert((known.began, id));
-                self.forget(MAX_IDLE);
+                self.forget(most_idle);
             }
             _ => _ = self.entries.remove(&id),
         }
@@ -172,7 +196,16 @@ impl<R: Resource> Knowledge<R> {
         }
     }
 
-    /// Forgets objects that are kept only for subscribers, until so many are left.
+    /// How many objects are kept at most that nobody waits for.
+    fn most_idle(&self) -> usize {
+        match self.changes {
+            Some(_) => MAX_IDLE,
+            None if self.hearing.is_begun() => MAX_ENDED,
+            None => 0,
+        }
+    }
+
+    /// Forgets objects that nobody waits for, until so many are left.
     fn forget(&mut self, left: usize) {
         while self.idle.len() > left
             && let Some((_, id)) = self.idle.pop_first()

@@ -4,6 +4,7 @@
 //! waiters poll and [nudges](Feed::nudge) are answered. The feed tells what a read shows to all callers that wait for the object,
 //! if the read began after they asked, and to all subscribers.
 
+mod hearing;
 mod knowledge;
 mod nudges;
 mod polls;
@@ -25,6 +26,7 @@ use futures_util::stream::{Stream, unfold};
 use tokio::sync::broadcast;
 use tokio::time::{Instant, sleep_until, timeout};
 
+pub(crate) use self::hearing::Hearing;
 pub(crate) use self::knowledge::Moment;
 use self::knowledge::{Knowledge, Known};
 pub use self::resource::Resource;
@@ -67,6 +69,7 @@ pub struct Feed<R: Resource = Provision> {
     /// For reads outside of rounds.
     api: Api,
     rounds: Arc<Rounds<R>>,
+    hearing: Hearing,
 }
 
 /// What a subscriber to a [`Feed`] is told.
@@ -80,18 +83,19 @@ pub enum FeedItem<R = Provision> {
 }
 
 impl<R: Resource> Feed<R> {
-    pub(crate) fn new(api: Api, nudge_share: f64) -> Self {
-        Self::with_nudges(api.clone(), api, nudge_share)
+    pub(crate) fn new(api: Api, nudge_share: f64, hearing: Hearing) -> Self {
+        Self::with_nudges(api.clone(), api, nudge_share, hearing)
     }
 
     /// A feed whose nudges are answered with other methods than its polls.
-    pub(crate) fn with_nudges(api: Api, nudges: Api, nudge_share: f64) -> Self {
-        Self { rounds: Arc::new(Rounds::new(api.clone(), nudges, nudge_share)), api }
+    pub(crate) fn with_nudges(api: Api, nudges: Api, nudge_share: f64, hearing: Hearing) -> Self {
+        let knowledge = Knowledge::new(hearing.clone());
+        Self { rounds: Arc::new(Rounds::new(api.clone(), nudges, knowledge, nudge_share)), api, hearing }
     }
 
     /// The same feed, which reads single objects with these methods.
     pub(crate) fn over(&self, api: Api) -> Self {
-        Self { api, rounds: Arc::clone(&self.rounds) }
+        Self { api, ..self.clone() }
     }
 
     pub(crate) fn api(&self) -> &Api {
@@ -125,6 +129,31 @@ impl<R: Resource> Feed<R> {
                 }
             }
         }
+    }
+
+    /// Reads an object soon because bunq's call says that it has changed: as [`nudge`](Self::nudge), but it waits for its turn as long as
+    /// that takes. One that is known not to change any more is not read again.
+    ///
+    /// # Errors
+    ///
+    /// As [`nudge`](Self::nudge), without the timeout.
+    #[cfg(feature = "webhook")]
+    pub(crate) fn hear(&self, id: R::Id) -> impl Future<Output = Result<Arc<R>, Error>> + Send + 'static + use<R> {
+        let asked = match self.knowledge(|knowledge| knowledge.ended(id)) {
+            Some(ended) => Either::Left(ended),
+            None => Either::Right(self.ask(Lane::Nudges, id, Vec::new(), Vec::new(), &Trouble::default())),
+        };
+        async move {
+            match asked {
+                Either::Left(ended) => Ok(ended),
+                Either::Right(asked) => asked?.await.map(|seen| seen.object),
+            }
+        }
+    }
+
+    /// What the waiters for these objects know of bunq's calls.
+    pub(crate) fn hearing(&self) -> &Hearing {
+        &self.hearing
     }
 
     /// Yields the changes of all objects that the client reads from now on: each object when it is first read, and
@@ -172,7 +201,7 @@ impl<R: Resource> Feed<R> {
             for object in seen {
                 knowledge.see(object);
                 if knowledge.is_followed(object.id()) {
-                    knowledge.learn(&Known { began, object: Arc::new(object.clone()) });
+                    knowledge.learn(&Known { began, object: Arc::new(object.clone()) }, false);
                 }
             }
         });
@@ -190,10 +219,10 @@ impl<R: Resource> Feed<R> {
         self.rounds.knowledge(access)
     }
 
-    /// Keeps what is known of an object, until the guard is dropped.
-    fn keep(&self, id: R::Id) -> Interest<R> {
-        self.knowledge(|knowledge| knowledge.keep(id));
-        Interest { feed: self.clone(), id }
+    /// Keeps what is known of an object, until the guard is dropped. `is_hint` if that is because of a call.
+    fn keep(&self, id: R::Id, is_hint: bool) -> Interest<R> {
+        self.knowledge(|knowledge| knowledge.keep(id, is_hint));
+        Interest { feed: self.clone(), id, is_hint }
     }
 
     /// Asks for an object to be read with the next round of a lane. It has one of the states that are `expected`, or else one of
@@ -207,7 +236,7 @@ impl<R: Resource> Feed<R> {
         trouble: &Trouble,
     ) -> Result<impl Future<Output = Result<Known<R>, Error>> + Send + use<R>, Error> {
         let own = runtime::current()?;
-        let interest = self.keep(id);
+        let interest = self.keep(id, lane == Lane::Nudges);
         let mut heard = self.knowledge(|knowledge| {
             let now = knowledge.now();
             knowledge.listen(id, now)
@@ -258,6 +287,7 @@ fn late(problem: &str, trouble: &Trouble) -> Error {
 struct Interest<R: Resource> {
     feed: Feed<R>,
     id: R::Id,
+    is_hint: bool,
 }
 
 impl<R: Resource> Interest<R> {
@@ -273,7 +303,7 @@ impl<R: Resource> Interest<R> {
 
 impl<R: Resource> Drop for Interest<R> {
     fn drop(&mut self) {
-        self.feed.knowledge(|knowledge| knowledge.release(self.id));
+        self.feed.knowledge(|knowledge| knowledge.release(self.id, self.is_hint));
     }
 }
 
@@ -293,7 +323,7 @@ impl<R: Resource> Drop for Subscription<R> {
 
 impl<R: Resource> Clone for Feed<R> {
     fn clone(&self) -> Self {
-        Self { api: self.api.clone(), rounds: Arc::clone(&self.rounds) }
+        Self { api: self.api.clone(), rounds: Arc::clone(&self.rounds), hearing: self.hearing.clone() }
     }
 }
 

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::reader::{Reader, Shown, distance, is_about_the_listing};
 use super::resource::Resource;
-use super::round::Round;
+use super::round::{Lane, Round};
 use crate::api::Api;
 use crate::error::{CallMetadata, Error, ErrorKind, Sent};
 use crate::sync::lock;
@@ -139,14 +139,14 @@ impl<R: Resource> Nudges<R> {
     pub(super) async fn read(&self, reader: &Reader<R>, round: &mut Round<R>, read: Read<R>) {
         let (api, now) = (self.api.telling(&round.trouble), Instant::now());
         let Read { first, page: Some(page) } = read else {
-            let is_none = reader.one(round, &api, read.first).await;
+            let is_none = reader.one(round, Lane::Nudges, &api, read.first).await;
             let mut memory = lock(&self.memory);
             memory.was_none = is_none;
             memory.read_at.insert(read.first, now);
             return;
         };
         let states = if page.is_in_progress { R::in_progress() } else { Vec::new() };
-        match reader.page(round, &api, &states, page.newest, &page.sought).await {
+        match reader.page(round, Lane::Nudges, &api, &states, page.newest, &page.sought).await {
             Some(Ok(shown)) => {
                 let absent: Vec<_> = round.sought().keys().copied().filter(|id| shown.covers(*id)).collect();
                 if !page.is_in_progress {

@@ -12,7 +12,7 @@ use tracing::Span;
 
 use super::reader::{Reader, Shown, distance, is_about_the_listing};
 use super::resource::Resource;
-use super::round::Round;
+use super::round::{Lane, Round};
 use crate::api::Api;
 use crate::error::Error;
 use crate::transport::runtime::spawn;
@@ -58,7 +58,7 @@ impl Polls {
             && distance(newest, oldest) <= self.span.load(Ordering::Relaxed)
         {
             let all = [&expected[..], &others[..]].concat();
-            match reader.page(round, api, &all, newest, &sought).await {
+            match reader.page(round, Lane::Polls, api, &all, newest, &sought).await {
                 Some(Ok(shown)) => {
                     if let Some(span) = shown.span {
                         self.span.store(span, Ordering::Relaxed);
@@ -97,7 +97,7 @@ async fn search_among<R: Resource>(
     while sought.len() > 1 {
         sought.retain(|id| round.is_wanted(*id));
         let Some(&newest) = sought.last() else { break };
-        let page = reader.page(round, api, states, newest, &sought).await;
+        let page = reader.page(round, Lane::Polls, api, states, newest, &sought).await;
         let Some(shown) = page.transpose()? else { break };
         let (absent, left) = absent_and_left(round, &shown, sought);
         missing.extend(absent);
@@ -116,7 +116,7 @@ fn absent_and_left<R: Resource>(round: &Round<R>, shown: &Shown<R>, sought: Vec<
 async fn read_each<R: Resource>(reader: Arc<Reader<R>>, mut round: Round<R>, api: Api, ids: Vec<R::Id>) {
     for id in ids {
         if round.is_wanted(id) {
-            reader.one(&mut round, &api, id).await;
+            reader.one(&mut round, Lane::Polls, &api, id).await;
         }
     }
 }

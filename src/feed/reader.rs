@@ -4,7 +4,7 @@ use std::sync::Mutex;
 
 use super::knowledge::{Knowledge, Known};
 use super::resource::Resource;
-use super::round::Round;
+use super::round::{Lane, Round};
 use crate::api::Api;
 use crate::error::{Error, ErrorKind, Sent};
 use crate::sync::lock;
@@ -51,8 +51,8 @@ pub(super) fn is_about_the_listing<R: Resource>(error: &Error) -> bool {
 }
 
 impl<R: Resource> Reader<R> {
-    pub(super) fn new(api: Api) -> Self {
-        Self { api, knowledge: Mutex::default() }
+    pub(super) fn new(api: Api, knowledge: Knowledge<R>) -> Self {
+        Self { api, knowledge: Mutex::new(knowledge) }
     }
 
     pub(super) fn knowledge<T>(&self, access: impl FnOnce(&mut Knowledge<R>) -> T) -> T {
@@ -64,6 +64,7 @@ impl<R: Resource> Reader<R> {
     pub(super) async fn page(
         &self,
         round: &mut Round<R>,
+        lane: Lane,
         api: &Api,
         states: &[R::State],
         newest: R::Id,
@@ -84,7 +85,7 @@ impl<R: Resource> Reader<R> {
         };
         for object in page.items {
             let id = object.id();
-            if self.tell(round, Known { began, object: object.into() }) {
+            if self.tell(round, lane, Known { began, object: object.into() }) {
                 shown.answered.push(id);
             }
         }
@@ -92,10 +93,10 @@ impl<R: Resource> Reader<R> {
     }
 
     /// Reads an object by its id, and answers its callers. Returns whether bunq has no such object.
-    pub(super) async fn one(&self, round: &mut Round<R>, api: &Api, id: R::Id) -> bool {
+    pub(super) async fn one(&self, round: &mut Round<R>, lane: Lane, api: &Api, id: R::Id) -> bool {
         let began = self.knowledge(Knowledge::now);
         match round.while_wanted(&[id], R::read(api, id)).await {
-            Some(Ok(object)) => _ = self.tell(round, Known { began, object: object.into() }),
+            Some(Ok(object)) => _ = self.tell(round, lane, Known { began, object: object.into() }),
             Some(Err(error)) => {
                 let is_gone = error.is_gone();
                 round.answer(id, &Err(error));
@@ -106,10 +107,10 @@ impl<R: Resource> Reader<R> {
         false
     }
 
-    fn tell(&self, round: &mut Round<R>, seen: Known<R>) -> bool {
+    fn tell(&self, round: &mut Round<R>, lane: Lane, seen: Known<R>) -> bool {
         self.knowledge(|knowledge| {
             knowledge.see(&seen.object);
-            knowledge.learn(&seen);
+            knowledge.learn(&seen, lane == Lane::Polls);
         });
         round.answer(seen.object.id(), &Ok(seen))
     }

@@ -71,10 +71,10 @@ fn add<S: Clone + PartialEq>(states: &mut Vec<S>, more: &[S]) {
 }
 
 impl<R: Resource> Rounds<R> {
-    pub(super) fn new(api: Api, nudge_api: Api, nudge_share: f64) -> Self {
+    pub(super) fn new(api: Api, nudge_api: Api, knowledge: Knowledge<R>, nudge_share: f64) -> Self {
         let (polls, nudges) = (Polls::default(), Nudges::new(nudge_api));
         let (next_polls, next_nudges, nudged) = (Mutex::default(), Mutex::default(), Notify::new());
-        let (reader, epoch) = (Arc::new(Reader::new(api)), Instant::now());
+        let (reader, epoch) = (Arc::new(Reader::new(api, knowledge)), Instant::now());
         Self { reader, polls, nudges, next_polls, next_nudges, nudged, epoch, nudge_share }
     }
 

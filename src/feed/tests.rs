@@ -1,5 +1,8 @@
 //! A second resource, the devices of an API key: a feed and its waiters serve it as they serve provisions.
 
+#[cfg(feature = "webhook")]
+mod hearing;
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -8,7 +11,7 @@ use futures_util::StreamExt as _;
 use futures_util::future::join;
 
 use super::knowledge::{Knowledge, Known};
-use super::{Acceptance, Condition, Evaluation, Feed, FeedItem, Readable, Resource, Waiter};
+use super::{Acceptance, Condition, Evaluation, Feed, FeedItem, Hearing, Readable, Resource, Waiter};
 use crate::api::{Api, Response};
 use crate::client::Client;
 use crate::environment::Environment;
@@ -106,7 +109,7 @@ async fn devices() -> (Sandbox, Statuses, Feed<DeviceServer>) {
     let client = client.base_url(sandbox.base_url()).build().unwrap();
     client.open_session().await.unwrap();
     sandbox.take_call_log();
-    (sandbox, statuses, Feed::new(client.api(), 1.0))
+    (sandbox, statuses, Feed::new(client.api(), 1.0, Hearing::default()))
 }
 
 fn id(id: u64) -> DeviceServerId {
@@ -175,12 +178,12 @@ fn device(id: u64, status: &str) -> Arc<DeviceServer> {
 #[test]
 fn what_is_kept_for_subscribers_is_bounded() {
     test_timeout::start();
-    let mut knowledge = Knowledge::default();
+    let mut knowledge = Knowledge::new(Hearing::default());
     let _changes = knowledge.subscribe();
-    knowledge.keep(id(1));
+    knowledge.keep(id(1), false);
     for number in 1..=12_000 {
         let began = knowledge.now();
-        knowledge.learn(&Known { began, object: device(number, "ACTIVE") });
+        knowledge.learn(&Known { began, object: device(number, "ACTIVE") }, false);
     }
     assert_eq!(knowledge.entries.len(), 10_001, "and the one that is waited for");
     assert_eq!([1, 2, 12_000].map(|number| knowledge.entries.contains_key(&id(number))), [true, false, true]);
@@ -189,16 +192,16 @@ fn what_is_kept_for_subscribers_is_bounded() {
 #[test]
 fn an_older_read_replaces_and_answers_nothing() {
     test_timeout::start();
-    let mut knowledge = Knowledge::default();
+    let mut knowledge = Knowledge::new(Hearing::default());
     let mut changes = knowledge.subscribe();
     let [early, asked, late] = [(); 3].map(|()| knowledge.now());
-    knowledge.keep(id(1));
+    knowledge.keep(id(1), false);
     let mut heard = knowledge.listen(id(1), asked);
-    knowledge.learn(&Known { began: early, object: device(1, "BLOCKED") });
+    knowledge.learn(&Known { began: early, object: device(1, "BLOCKED") }, false);
     assert!(heard.try_recv().is_err(), "that read began before");
-    knowledge.learn(&Known { began: late, object: device(1, "ACTIVE") });
+    knowledge.learn(&Known { began: late, object: device(1, "ACTIVE") }, false);
     assert_eq!(heard.try_recv().unwrap().object, device(1, "ACTIVE"));
-    knowledge.learn(&Known { began: early, object: device(1, "BLOCKED") });
+    knowledge.learn(&Known { began: early, object: device(1, "BLOCKED") }, false);
     assert_eq!(changes.try_recv().unwrap(), device(1, "BLOCKED"));
     assert_eq!(changes.try_recv().unwrap(), device(1, "ACTIVE"));
     assert!(changes.try_recv().is_err(), "nothing newer was read");

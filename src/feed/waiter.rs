@@ -1,14 +1,19 @@
 //! Waiting for an object to meet a condition.
 //!
-//! bunq does not push changes of objects, so a waiter polls, and yields every change. It ends when the condition is met, when it
-//! cannot be met any more, or when the time is up. Between its polls the feed tells it what others read.
+//! A waiter polls, and yields every change. It ends when the condition is met, when it cannot be met any more, or when the time is up.
+//! Between its polls the feed tells it what others read. While bunq's calls are heard and tell what changes, it polls as a safety net
+//! alone.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::{Either, select};
 use futures_util::stream::{Stream, TryStreamExt, try_unfold};
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
+use super::hearing::Mode;
 use super::knowledge::{Known, Moment};
 use super::resource::{Condition, Evaluation, Resource};
 use super::round::Lane;
@@ -118,7 +123,7 @@ impl<R: Resource> Waiter<R> {
     }
 
     /// Sets the longest pause between two polls. The default is that of the
-    /// [client](crate::ClientBuilder::poll_interval).
+    /// [client](crate::ClientBuilder::poll_interval). While bunq's calls are heard and tell what changes, the pause is longer.
     ///
     /// Waiters with the same interval poll at the same time, and together.
     pub fn poll_interval(mut self, interval: Duration) -> Self {
@@ -185,6 +190,10 @@ struct Wait<R: Resource> {
     last_poll: Instant,
     /// When to poll next; at once before the first poll.
     due: Option<Instant>,
+    /// Before that, bunq asks not to poll.
+    not_before: Option<Instant>,
+    /// How often to poll.
+    modes: watch::Receiver<Mode>,
     /// When the read began that was told last, whether what it has shown could be confirmed or not.
     told: Moment,
     seen: Option<Arc<R>>,
@@ -198,22 +207,30 @@ impl<R: Resource> Wait<R> {
         let now = Instant::now();
         let timeout = waiter.timeout.min(MAX_TIMEOUT);
         let last_poll = now + (timeout - LAST_POLL.min(timeout / 10));
-        let (interest, told) = (waiter.feed.keep(waiter.id), Moment::default());
-        let (failure, trouble) = (None, Trouble::default());
-        Self { waiter, interest, deadline: now + timeout, last_poll, due: None, told, seen: None, failure, trouble }
+        let (interest, modes) = (waiter.feed.keep(waiter.id, false), waiter.feed.hearing.modes());
+        Self {
+            waiter,
+            interest,
+            deadline: now + timeout,
+            last_poll,
+            due: None,
+            not_before: None,
+            modes,
+            told: Moment::default(),
+            seen: None,
+            failure: None,
+            trouble: Trouble::default(),
+        }
     }
 
     /// The next change, and the wait to go on with unless the condition is met.
     async fn next_change(mut self) -> Result<(R, Option<Self>), Error> {
         runtime::check()?;
         loop {
-            let heard = match self.due {
-                Some(due) => self.interest.newer_than(self.told, due).await,
-                None => None,
-            };
+            let heard = self.heard().await;
             let (began, is_poll) = (Instant::now(), heard.is_none());
-            self.due =
-                Some(self.waiter.feed.rounds.next_round(self.waiter.poll_interval).min(self.last_poll.max(began)));
+            self.not_before = None;
+            self.schedule(began);
             let confirmed = timeout_at(self.deadline, async {
                 match heard {
                     Some(heard) => self.confirm(heard).await,
@@ -234,8 +251,8 @@ impl<R: Resource> Wait<R> {
                 Ok(Err(error)) if error.is_retryable() => {
                     let (resource, id) = (R::NAME, &self.waiter.id);
                     tracing::debug!(resource, %id, %error, "a poll has failed: the wait goes on");
-                    let not_before = error.retry_after().and_then(|pause| Instant::now().checked_add(pause));
-                    self.due = self.due.max(not_before).map(|due| due.min(self.last_poll.max(began)));
+                    self.not_before = error.retry_after().and_then(|pause| Instant::now().checked_add(pause));
+                    self.due = self.due.max(self.not_before).map(|due| due.min(self.last_poll.max(began)));
                     self.failure = Some(error);
                     None
                 }
@@ -249,6 +266,25 @@ impl<R: Resource> Wait<R> {
                 return Ok((Arc::unwrap_or_clone(seen), Some(self)));
             }
         }
+    }
+
+    /// What others read before the next poll is due.
+    async fn heard(&mut self) -> Option<Known<R>> {
+        while let Some(due) = self.due {
+            let newer = self.interest.newer_than(self.told, due);
+            if let Either::Left((heard, _)) = select(pin!(newer), pin!(self.modes.changed())).await {
+                return heard;
+            }
+            self.schedule(Instant::now());
+        }
+        None
+    }
+
+    /// Sets when to poll next.
+    fn schedule(&mut self, now: Instant) {
+        let interval = self.modes.borrow_and_update().poll_interval(self.waiter.poll_interval);
+        let due = self.waiter.feed.rounds.next_round(interval);
+        self.due = Some(self.not_before.unwrap_or(due).max(due).min(self.last_poll.max(now)));
     }
 
     /// Reads the object with the next round.
