@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use reqwest::Url;
+
 /// A time in words, exact to the millisecond: `2 min`, `1 h 30 min`, `1.5 s`, `500 ms`.
 pub fn duration(time: Duration) -> String {
     let (minutes, seconds) = (time.as_secs() / 60, time.as_secs() % 60);
@@ -84,6 +86,14 @@ pub fn quoted(word: &str) -> String {
     }
 }
 
+/// A URL without its path and its query, which may hold a secret, as the path of a receiver of notifications does:
+/// `https://partner.example.com/…`. Of a text that is no URL nothing is left.
+pub fn url_without_path(url: &str) -> String {
+    let Ok(url) = Url::parse(url) else { return "something that is no URL".to_owned() };
+    let rest = if url.path() == "/" && url.query().is_none() { "" } else { "/\u{2026}" };
+    format!("{}{rest}", url.origin().ascii_serialization())
+}
+
 #[cfg(test)]
 mod tests {
     use regress::Regex;
@@ -142,6 +152,21 @@ mod tests {
             "عبد\u{640}الله",
         ] {
             assert_eq!(one_line(name, 100), name);
+        }
+    }
+
+    #[test]
+    fn a_url_is_shown_without_what_may_be_secret() {
+        test_timeout::start();
+        for (url, shown) in [
+            ("https://partner.example.com/bunq/secret", "https://partner.example.com/…"),
+            ("https://user:secret@partner.example.com:8443/?secret#secret", "https://partner.example.com:8443/…"),
+            ("https://partner.example.com/", "https://partner.example.com"),
+            ("https://partner.example.com", "https://partner.example.com"),
+            ("http://[::1]:80/secret", "http://[::1]/…"),
+            ("secret", "something that is no URL"),
+        ] {
+            assert_eq!(url_without_path(url), shown);
         }
     }
 

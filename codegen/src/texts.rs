@@ -138,7 +138,7 @@ fn text(name: &str, schema: &Value, rule: &TokenStream, is_public: bool, goes_bo
         let shown = format!("{name}(..)");
         Some((" Its `Debug` does not show it.", quote!(f.write_str(#shown))))
     } else if schema["x-bunq-secret-path"] == true {
-        let shown = quote!(f.debug_tuple(#name).field(&crate::types::without_path(&self.0)).finish());
+        let shown = quote!(f.debug_tuple(#name).field(&crate::text::url_without_path(&self.0)).finish());
         Some((" Its `Debug` shows the origin alone.", shown))
     } else {
         None

@@ -6,8 +6,9 @@ use reqwest::Url;
 
 use crate::environment::{Environment, is_loopback};
 use crate::error::Error;
+use crate::text::url_without_path;
 use crate::transport::rate_limit::Role;
-use crate::types::{NotificationCategory, NotificationFilter, NotificationTarget, without_path};
+use crate::types::{NotificationCategory, NotificationFilter, NotificationTarget};
 
 /// The greatest number of targets of a category.
 const MOST_TARGETS: usize = 2;
@@ -69,7 +70,7 @@ impl Change {
         others.sort_unstable();
         others.dedup();
         if others.len() >= MOST_TARGETS {
-            let shown: Vec<_> = others.iter().copied().map(without_path).collect();
+            let shown: Vec<_> = others.iter().map(|target| url_without_path(target)).collect();
             let problem = format_args!(
                 "{} has {} targets, {}, and bunq takes no more than {MOST_TARGETS}: remove one first",
                 self.category,
@@ -90,7 +91,7 @@ impl fmt::Display for Change {
             Wanted::There => "the filter",
             Wanted::Gone => "the removal of the filter",
         };
-        write!(f, "{what} of {} to {}", self.category, without_path(self.target.as_str()))
+        write!(f, "{what} of {} to {}", self.category, url_without_path(self.target.as_str()))
     }
 }
 
@@ -98,7 +99,7 @@ impl fmt::Display for Change {
 pub(super) fn listed(filters: &[NotificationFilter]) -> String {
     let named = filters.iter().take(NAMED);
     let named =
-        named.map(|filter| format!("{} to {}", filter.category, without_path(filter.notification_target.as_str())));
+        named.map(|filter| format!("{} to {}", filter.category, url_without_path(filter.notification_target.as_str())));
     match (filters.len(), named.collect::<Vec<_>>().join(", ")) {
         (0, _) => "none".to_owned(),
         (..=NAMED, named) => named,

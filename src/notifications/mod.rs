@@ -95,6 +95,17 @@ impl Notifications {
         self.read(self.api.budget()).await
     }
 
+    /// Refuses what [`ensure`](Self::ensure) refuses before it reads anything, for programs that ask somebody first.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](ErrorKind::InvalidInput): the URL has credentials, or is plain HTTP and not loopback in bunq's sandbox environment;
+    /// bunq has no such category, or has it for the partner, or for users, alone.
+    pub fn check(&self, category: &NotificationCategory, url: &NotificationTarget) -> Result<(), Error> {
+        change::check_category(&change::as_known(category.clone()), self.api.transport().role())?;
+        change::check_url(url, self.environment)
+    }
+
     /// Sees to it that bunq calls this URL when something of the category happens. The other filters stay as they are, with all members and
     /// categories that this version does not know. A URL in another spelling, as of the host in capitals, is the same.
     ///
@@ -122,9 +133,8 @@ impl Notifications {
         category: NotificationCategory,
         url: NotificationTarget,
     ) -> Result<EnsuredFilter, Error> {
+        self.check(&category, &url)?;
         let category = change::as_known(category);
-        change::check_category(&category, self.api.transport().role())?;
-        change::check_url(&url, self.environment)?;
         let is_confirmable = change::is_confirmable(&category);
         let change = Change::new(category, url, Wanted::There)?;
         let (filters, acceptance) = self.make(&change).await?;

@@ -59,7 +59,7 @@ pub(crate) use self::open_value::lenient_open_value;
 pub use self::page::{Cursor, Page, PageSize};
 pub use self::permitted_ip::{PermittedIp, PermittedIps};
 pub(crate) use self::provision_status::Phase;
-pub(crate) use self::secret::{REDACTED, SECRET_MEMBERS, redact, redact_members, redacted_as_none, without_path};
+pub(crate) use self::secret::{REDACTED, SECRET_MEMBERS, redact, redact_members, redacted_as_none};
 pub use self::secret::{RequestSecret, Secret, exposed};
 pub(crate) use self::text_rule::{Pattern, TextRule, checked_text};
 pub use self::timestamp::Timestamp;

@@ -124,13 +124,6 @@ pub(crate) fn redact_members(value: &mut Value, names: &[&str]) {
     }
 }
 
-/// A URL without its path and its query, in which a receiver may have a secret.
-pub(crate) fn without_path(url: &str) -> String {
-    let Ok(url) = Url::parse(url) else { return "something that is no URL".to_owned() };
-    let rest = if url.path() == "/" && url.query().is_none() { "" } else { "/\u{2026}" };
-    format!("{}{rest}", url.origin().ascii_serialization())
-}
-
 /// A secret as a member of a request. It serializes as plain text. Its `Debug` does not show it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestSecret(Secret);
