@@ -126,7 +126,6 @@ pub use self::wire::response::RawResponse;
 pub use bunq_partner::{LimitScope, SignatureForm};
 
 use self::bank::Bank;
-use self::deliveries::message::Event;
 use self::keys::LeasedKey;
 use self::resources::provisions::life_cycle::LifeCycleEvent;
 use self::saved_state::SavedState;
@@ -436,10 +435,12 @@ impl Sandbox {
     /// Sends a notification now about a provision, or about the newest onboarding or inquiry of its user, to each target that has asked for
     /// the category, and returns how many there are. What it says is what is so now: nothing need have changed. Of another category, such as
     /// `SUPPORT`, it is told to the user's targets with an empty object.
+    ///
+    /// Another process asks for the same with `POST /sandbox/notification`, beside `/v1`, with `Authorization: Bearer` and the API key, and
+    /// with `{"category": "PARTNER_USER_PROVISION", "provision_id": 1015}`; the response has the number of targets, as
+    /// `{"Response": [{"Notification": {"targets": 1}}]}`.
     pub fn trigger_notification(&self, category: &NotificationCategory, id: ProvisionId) -> usize {
-        let mut state = self.state();
-        let BankState { bank, deliveries, .. } = &mut *state;
-        let count = Event::now(bank, category.as_str(), id.get()).map_or(0, |event| deliveries.announce(bank, &event));
+        let count = self.state().announce(category.as_str(), id.get());
         self.running.shared.wake.notify_one();
         count
     }

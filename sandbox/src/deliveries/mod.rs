@@ -9,5 +9,6 @@ pub(crate) mod queue;
 pub(crate) mod sending;
 pub(crate) mod sent_log;
 pub(crate) mod target;
+pub(crate) mod trigger;
 mod watch;
 pub(crate) mod worker;

@@ -24,9 +24,11 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::bank::Bank;
+use crate::deliveries::message::Event;
 use crate::deliveries::queue::{Deliveries, Try};
 use crate::deliveries::sending::Tls;
 use crate::deliveries::sent_log::NotificationOutcome;
+use crate::deliveries::trigger::{self, Trigger};
 use crate::keys;
 use crate::lock;
 use crate::profile::Profile;
@@ -103,8 +105,8 @@ struct HandledCall {
 }
 
 impl HandledCall {
-    /// A call that reaches neither limits, faults nor the bank.
-    fn refused(call: &ReceivedCall, response: RawResponse) -> Self {
+    /// A call that reaches neither limits, faults nor the operations of the bank.
+    fn apart(call: &ReceivedCall, response: RawResponse) -> Self {
         let is_signed = call.header("X-Bunq-Client-Signature").is_some();
         let signature = if is_signed { ReceivedSignature::Unchecked } else { ReceivedSignature::None };
         Self { signature, fault: None, effect: unsigned(), carried_out: false, response }
@@ -148,8 +150,11 @@ pub(crate) async fn exchange(
     let (entry, mut response, effect, key) = {
         let mut state = lock(&shared.state);
         let mut handled = match web_page::refusal(&call, shared.is_on_loopback) {
-            Some(reason) => HandledCall::refused(&call, RawResponse::forbidden(&reason)),
-            None if is_complete => state.decide(&call, route, arrived),
+            Some(reason) => HandledCall::apart(&call, RawResponse::forbidden(&reason)),
+            None if is_complete => match state.trigger(&call) {
+                Some(response) => HandledCall::apart(&call, response),
+                None => state.decide(&call, route, arrived),
+            },
             None => cut_off(&call, largest),
         };
         if state.look() {
@@ -233,13 +238,26 @@ fn cut_off(call: &ReceivedCall, largest: usize) -> HandledCall {
     let refusal = Refusal::bad_request(format!("The body was cut off or is larger than {largest} bytes."));
     let mut response = RawResponse::refusal(&refusal);
     response.echo(call.header(REQUEST_ID));
-    HandledCall { effect: Effect::default(), ..HandledCall::refused(call, response) }
+    HandledCall { effect: Effect::default(), ..HandledCall::apart(call, response) }
 }
 
 impl BankState {
     /// Finds what is to be told to targets of notification filters; returns whether there is anything to do now or later.
     pub(crate) fn look(&mut self) -> bool {
         self.deliveries.look(&mut self.bank)
+    }
+
+    /// Sends a notification now; returns to how many targets.
+    pub(crate) fn announce(&mut self, category: &str, provision: u64) -> usize {
+        let Self { bank, deliveries, .. } = self;
+        Event::now(bank, category, provision).map_or(0, |event| deliveries.announce(bank, &event))
+    }
+
+    /// Does what a call asks of the sandbox itself; `None`: it is a call of bunq's API.
+    fn trigger(&mut self, call: &ReceivedCall) -> Option<RawResponse> {
+        let asked = Trigger::of(call, &self.bank)?;
+        let done = asked.map(|Trigger { category, provision_id }| self.announce(&category, provision_id));
+        Some(done.map_or_else(|refusal| RawResponse::refusal(&refusal), trigger::answer))
     }
 
     /// Whether nothing is being told to targets, or due.

@@ -569,3 +569,47 @@ async fn the_thinner_bodies_of_one_source_can_be_had() {
     let provision = &events[0]["object"]["PartnerUserProvision"];
     assert_eq!(members(provision), ["action_required", "external_uuid", "id", "status", "sub_status"]);
 }
+
+/// As `bunq-partner webhooks trigger` does. It is no operation of bunq's, and no one's but whose key it is.
+#[tokio::test]
+async fn another_process_has_a_notification_sent() {
+    test_timeout::start();
+    let (sandbox, _client, receiver) = told(Sandbox::builder()).await;
+    let id = sandbox.populate(1)[0];
+    sandbox.notifications_settled().await;
+    receiver.take();
+    sandbox.take_call_log();
+    let root = sandbox.base_url().trim_end_matches("/v1");
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let key = sandbox.api_key();
+    let ask = async |method: Method, key: &str, body: Value| {
+        let request = http.request(method, format!("{root}/sandbox/notification")).bearer_auth(key);
+        let response = request.body(body.to_string()).send().await.unwrap();
+        let status = response.status().as_u16();
+        (status, serde_json::from_str::<Value>(&response.text().await.unwrap()).unwrap())
+    };
+    let body = |category: &str, id: u64| json!({ "category": category, "provision_id": id });
+    for (category, id, targets) in
+        [("PARTNER_USER_PROVISION", id.get(), 1), ("PARTNER_USER_PROVISION", 7, 0), ("CARD", id.get(), 0)]
+    {
+        let (status, answer) = ask(Method::POST, key.expose(), body(category, id)).await;
+        assert_eq!(
+            (status, &answer["Response"][0]["Notification"]["targets"]),
+            (200, &targets.into()),
+            "{category} {id}"
+        );
+    }
+    sandbox.notifications_settled().await;
+    assert_eq!(receiver.take().len(), 1);
+    for (method, key, body, refusal) in [
+        (Method::POST, "sandbox_another", body("PARTNER_USER_PROVISION", id.get()), 401),
+        (Method::GET, key.expose(), body("PARTNER_USER_PROVISION", id.get()), 405),
+        (Method::POST, key.expose(), json!({ "category": "PARTNER_USER_PROVISION" }), 400),
+        (Method::POST, key.expose(), json!({ "category": "CARD", "provision_id": 7, "other": 1 }), 400),
+    ] {
+        assert_eq!(ask(method, key, body).await.0, refusal);
+    }
+    sandbox.notifications_settled().await;
+    assert!(receiver.take().is_empty());
+    assert!(sandbox.call_log().iter().all(|call| call.operation.is_none()));
+}
