@@ -27,6 +27,7 @@ mod declaration;
 mod demo;
 mod doctor;
 mod download;
+mod examination;
 mod exit;
 mod folders;
 mod help;

@@ -8,8 +8,8 @@ use bunq_partner::types::{DeviceServer, DeviceServerStatus, ListProvisionsQuery}
 use bunq_partner::{Client, ContextStore as _, ContextSummary, Error, ErrorKind, FileStore, Operation, PageSize, text};
 use tokio::time::timeout;
 
+use super::super::examination::step::{Check, Checks};
 use super::super::exit::told;
-use super::step::{Check, Checks};
 
 /// The name of the step about the OAuth client.
 const OAUTH_CLIENT: &str = "OAuth client";

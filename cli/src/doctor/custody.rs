@@ -8,9 +8,9 @@ use bunq_partner::{Custody, CustodyEntry, CustodyFilter, Error, ProvisionId};
 use futures_util::TryStreamExt as _;
 
 use super::super::custody::entries;
+use super::super::examination::step::Check;
 use super::super::exit::told;
 use super::super::words::relative;
-use super::step::Check;
 
 const NAME: &str = "custody";
 

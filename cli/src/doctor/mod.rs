@@ -5,8 +5,6 @@
 
 mod bank;
 mod custody;
-mod network;
-mod step;
 mod verdict;
 
 use bunq_partner::reqwest::Url;
@@ -14,9 +12,10 @@ use bunq_partner::{Error, ErrorKind, RetryPolicy};
 use serde_json::json;
 
 use self::bank::Examination;
-use self::step::{Check, Checks};
 use self::verdict::{Circumstances, Diagnosis, verdict};
 use super::arguments::OutputFormat;
+use super::examination::network;
+use super::examination::step::{Check, Checks};
 use super::exit::{Failure, after_output};
 use super::invocation::Invocation;
 use super::output::{write_text, write_value};

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use bunq_partner::{Environment, Error, ErrorKind, Operation, Remedy};
 use serde::Serialize;
 
+use super::super::examination::step::{Check, CheckState};
 use super::super::exit::told;
-use super::step::{Check, CheckState};
 
 /// What is wrong, as far as it can be known.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]

@@ -1,4 +1,5 @@
-//! The network path to the bank, step by step, over one connection: name, proxy, TCP, TLS, a response, the clock. No key is sent.
+//! The network path to a server, step by step, over one connection: name, proxy, TCP, and to the bank TLS, a response, the clock. No key
+//! is sent.
 
 use std::fmt::Display;
 use std::net::{IpAddr, SocketAddr};
@@ -18,44 +19,46 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::client::danger::ServerCertVerifier;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
-use tokio_rustls::rustls::{ClientConfig, ClientConnection};
+use tokio_rustls::rustls::{self, ClientConfig, ClientConnection};
 use x509_cert::der::Decode as _;
 
 use super::step::{Check, Checks};
 
 /// How long a step may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A clock that is off by more is wrong.
 const TOLERANCE: Duration = Duration::from_secs(300);
 
 /// What to do about a proxy that cannot be used.
-pub(super) const PROXY_REMEDY: &str = "set HTTPS_PROXY right, or unset it";
+pub(crate) const PROXY_REMEDY: &str = "set HTTPS_PROXY right, or unset it";
 
 /// No head of a proxy's response is larger.
 const MAX_PROXY_HEAD: usize = 16 * 1024;
 
 const NO_ANSWER: &str = "there was no answer in time";
 
-trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
+pub(crate) trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for T {}
 
-/// What is known of the network path to the bank.
-pub(super) struct Way {
-    pub(super) steps: Checks,
+/// What is known of the network path to a server.
+#[derive(Default)]
+pub(crate) struct Way {
+    pub(crate) steps: Checks,
     /// The way leads to the bank, and what is said on it is private.
-    pub(super) is_open: bool,
+    pub(crate) is_open: bool,
     /// The address that connections leave from.
-    pub(super) from: Option<IpAddr>,
-    pub(super) proxy: Option<String>,
+    pub(crate) from: Option<IpAddr>,
+    pub(crate) proxy: Option<String>,
 }
 
 /// Checks the path to `url` until a step fails.
-pub(super) async fn walk(url: &Url, steps: Checks) -> Way {
-    let mut way = Way { steps, is_open: false, from: None, proxy: None };
+pub(crate) async fn walk(url: &Url, steps: Checks) -> Way {
+    let mut way = Way { steps, ..Way::default() };
     way.is_open = way.try_all(url).await.is_some();
     way
 }
@@ -71,8 +74,9 @@ impl Way {
         None
     }
 
-    async fn try_all(&mut self, url: &Url) -> Option<()> {
-        let host = url.host_str()?.trim_matches(['[', ']']).to_owned();
+    /// Connects to the host of a URL, through a proxy if the environment names one.
+    pub(crate) async fn reach(&mut self, url: &Url) -> Option<Box<dyn ByteStream>> {
+        let host = host_of(url)?;
         let port = url.port_or_known_default()?;
         let proxy = self.proxy(url)?;
         let (to, to_port) = match &proxy {
@@ -91,6 +95,12 @@ impl Way {
             }
             self.tunnel(&mut connection, proxy, &host, port).await?;
         }
+        Some(connection)
+    }
+
+    async fn try_all(&mut self, url: &Url) -> Option<()> {
+        let host = host_of(url)?;
+        let mut connection = self.reach(url).await?;
         if url.scheme() == "https" {
             connection = self.secure("TLS", connection, &host).await?;
         } else {
@@ -229,8 +239,13 @@ impl Way {
     }
 }
 
+/// The host of a URL: an address of IPv6 without its brackets.
+pub(crate) fn host_of(url: &Url) -> Option<String> {
+    Some(url.host_str()?.trim_matches(['[', ']']).to_owned())
+}
+
 /// The proxy that a client takes to this base URL. Plain HTTP goes through none.
-pub(super) fn proxy_for(base_url: &str) -> Result<Option<ForwardProxy>, Error> {
+pub(crate) fn proxy_for(base_url: &str) -> Result<Option<ForwardProxy>, Error> {
     let is_plain = base_url.parse::<Url>().is_ok_and(|url| url.scheme() == "http");
     if is_plain { Ok(None) } else { HttpConfig::default().proxy_for(base_url) }
 }
@@ -240,13 +255,21 @@ async fn handshake(
     connection: Box<dyn ByteStream>,
     host: &str,
 ) -> Result<TlsStream<Box<dyn ByteStream>>, Box<dyn std::error::Error>> {
+    let connector = connector(Arc::new(verifier()?))?;
+    Ok(connector.connect(ServerName::try_from(host.to_owned())?, connection).await?)
+}
+
+/// What verifies the certificate of a server as a client does.
+pub(crate) fn verifier() -> Result<Verifier, rustls::Error> {
     let roots = HttpConfig::default().certificates_beside_platform().into_iter().map(CertificateDer::from);
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let verifier = Verifier::new_with_extra_roots(roots, Arc::clone(&provider))?;
-    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    let config = config.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth();
-    let name = ServerName::try_from(host.to_owned())?;
-    Ok(TlsConnector::from(Arc::new(config)).connect(name, connection).await?)
+    Verifier::new_with_extra_roots(roots, Arc::new(aws_lc_rs::default_provider()))
+}
+
+/// What begins TLS, with this verifier.
+pub(crate) fn connector(verifier: Arc<dyn ServerCertVerifier>) -> Result<TlsConnector, rustls::Error> {
+    let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
+    let config = config.with_safe_default_protocol_versions()?.dangerous().with_custom_certificate_verifier(verifier);
+    Ok(TlsConnector::from(Arc::new(config.with_no_client_auth())))
 }
 
 /// How far the clock of this machine is from the server's.

@@ -8,7 +8,7 @@ use super::super::words::clean;
 /// What came of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum CheckState {
+pub(crate) enum CheckState {
     Ok,
     /// The next steps are made, but something is not as it should be.
     Warning,
@@ -19,27 +19,27 @@ pub(super) enum CheckState {
 
 /// One step of an examination.
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct Check {
-    pub(super) name: &'static str,
-    pub(super) state: CheckState,
-    pub(super) saw: String,
-    pub(super) remedy: Option<String>,
+pub(crate) struct Check {
+    pub(crate) name: &'static str,
+    pub(crate) state: CheckState,
+    pub(crate) saw: String,
+    pub(crate) remedy: Option<String>,
 }
 
 impl Check {
-    pub(super) fn ok(name: &'static str, saw: impl Into<String>) -> Self {
+    pub(crate) fn ok(name: &'static str, saw: impl Into<String>) -> Self {
         Self { name, state: CheckState::Ok, saw: saw.into(), remedy: None }
     }
 
-    pub(super) fn skipped(name: &'static str, why: impl Into<String>) -> Self {
+    pub(crate) fn skipped(name: &'static str, why: impl Into<String>) -> Self {
         Self { name, state: CheckState::Skipped, saw: why.into(), remedy: None }
     }
 
-    pub(super) fn warning(name: &'static str, saw: impl Into<String>, remedy: impl Into<String>) -> Self {
+    pub(crate) fn warning(name: &'static str, saw: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self { name, state: CheckState::Warning, saw: saw.into(), remedy: Some(remedy.into()) }
     }
 
-    pub(super) fn failed(name: &'static str, saw: impl Into<String>, remedy: impl Into<String>) -> Self {
+    pub(crate) fn failed(name: &'static str, saw: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self { name, state: CheckState::Failed, saw: saw.into(), remedy: Some(remedy.into()) }
     }
 }
@@ -60,18 +60,18 @@ impl Check {
 
 /// The steps so far.
 #[derive(Default)]
-pub(super) struct Checks {
-    pub(super) all: Vec<Check>,
+pub(crate) struct Checks {
+    pub(crate) all: Vec<Check>,
     /// Whether each is shown when it is made: one may take its time.
     is_live: bool,
 }
 
 impl Checks {
-    pub(super) fn new(is_live: bool) -> Self {
+    pub(crate) fn new(is_live: bool) -> Self {
         Self { all: Vec::new(), is_live }
     }
 
-    pub(super) fn push(&mut self, step: Check) {
+    pub(crate) fn push(&mut self, step: Check) {
         if self.is_live {
             // If standard output is closed, writing the verdict fails.
             let _ = write_text(&step.lines());
