@@ -7,6 +7,7 @@ use bunq_partner::{BulkOperation, EmailAddress, ProvisionId};
 use super::arguments::{
     AnswerOptions, ApiOptions, AttachmentCommand, BankCommand, Command, ConfigCommand, ConnectionOptions, DryRun,
     IdArgument, InquiriesCommand, OauthCommand, ReceiptOptions, ReceiptsCommand, SessionCommand, UsersCommand,
+    WebhooksCommand, Whose,
 };
 use super::attachment;
 use super::bulk::{RowOptions, report};
@@ -20,6 +21,7 @@ use super::onboarding;
 use super::receipts;
 use super::records::{ProvisionOutcome, provision_columns};
 use super::users;
+use super::webhooks::{self, TargetChange};
 
 pub(super) struct Declaration<'a> {
     pub(super) effect: Effect<'a>,
@@ -45,6 +47,8 @@ pub(super) enum Effect<'a> {
         /// What may go on at bunq after an interruption, and how to see it.
         goes_on: Option<String>,
     },
+    /// It changes what bunq tells a URL, which is read first. In production a person sees it without its path, and is asked.
+    ChangesTarget(TargetChange<'a>),
     /// It closes the provisions with its ids. In production a person sees them, and is asked.
     Closes,
     /// It activates the users with its ids. It ends by itself when it is interrupted.
@@ -277,6 +281,43 @@ impl BankCommand {
                 let (ids, dry_run) = (&[], Some(*dry_run));
                 Declaration { effect, ids, dry_run, results, receipts: None, custody, context: Checked }
             }
+            Self::Webhooks(WebhooksCommand::List { whose, .. }) => {
+                let results = Results::Records(webhooks::columns());
+                Declaration { custody: of_user(whose, DryRun::default()), ..reads(&[], results, Checked) }
+            }
+            Self::Webhooks(WebhooksCommand::Ensure(options)) => {
+                let (effect, dry_run) = (Effect::ChangesTarget(TargetChange::Ensure(options)), Some(options.dry_run));
+                let results = Results::Records(webhooks::ensured_columns());
+                let custody = of_user(&options.whose, options.dry_run);
+                Declaration { effect, ids: &[], dry_run, results, receipts: None, custody, context: Checked }
+            }
+            Self::Webhooks(WebhooksCommand::Remove(options)) => {
+                let (effect, dry_run) = (Effect::ChangesTarget(TargetChange::Remove(options)), Some(options.dry_run));
+                let results = Results::Records(webhooks::removed_columns());
+                let custody = of_user(&options.whose, options.dry_run);
+                Declaration { effect, ids: &[], dry_run, results, receipts: None, custody, context: Checked }
+            }
+            Self::Webhooks(WebhooksCommand::Check { whose }) => {
+                Declaration { custody: of_user(whose, DryRun::default()), ..reads(&[], Results::Value, Checked) }
+            }
+            Self::Webhooks(WebhooksCommand::Failures { whose, .. }) => {
+                let results = Results::Records(webhooks::failure_columns());
+                Declaration { custody: of_user(whose, DryRun::default()), ..reads(&[], results, Checked) }
+            }
+            Self::Webhooks(WebhooksCommand::Retry(options)) => {
+                let effect = match options.failures.len() {
+                    0 => Effect::ChangesTarget(TargetChange::Retry(options)),
+                    count => Effect::Changes {
+                        what: format!("Have bunq make {count} failed calls again"),
+                        goes_on: Some(TargetChange::Retry(options).goes_on()),
+                    },
+                };
+                let (dry_run, results) = (Some(options.dry_run), Results::Records(webhooks::retry_columns()));
+                let custody = of_user(&options.whose, options.dry_run);
+                Declaration { effect, ids: &[], dry_run, results, receipts: None, custody, context: Checked }
+            }
+            // It changes nothing at the bank: a sandbox makes a call.
+            Self::Webhooks(WebhooksCommand::Trigger { .. }) => reads(&[], Results::Value, Unused),
             Self::Whoami => reads(&[], Results::Value, Checked),
             Self::Doctor(options) => {
                 let custody = CustodyUse::Examined(options.into());
@@ -296,4 +337,9 @@ impl BankCommand {
             }
         }
     }
+}
+
+/// The custody of a command that acts for the partner, or for a user who is in it.
+fn of_user(whose: &Whose, dry_run: DryRun) -> CustodyUse<'_> {
+    whose.user.map_or(CustodyUse::Unused, |_| CustodyUse::of(&whose.custody, dry_run))
 }

@@ -31,9 +31,9 @@ use super::standard_input;
 const MAX_TEXT: usize = 64 * 1024;
 
 pub(super) async fn list(invocation: &Invocation, options: &InquiryListOptions) -> Result<(), Failure> {
-    note_unknown(invocation, &options.status, InquiryStatus::KNOWN, InquiryStatus::as_str);
-    note_unknown(invocation, &options.purpose, InquiryPurpose::KNOWN, InquiryPurpose::as_str);
-    note_unknown(invocation, &options.kind, InquiryType::KNOWN, InquiryType::as_str);
+    invocation.note_unknown(&options.status, InquiryStatus::KNOWN, InquiryStatus::as_str);
+    invocation.note_unknown(&options.purpose, InquiryPurpose::KNOWN, InquiryPurpose::as_str);
+    invocation.note_unknown(&options.kind, InquiryType::KNOWN, InquiryType::as_str);
     let limit = options.limit.unwrap_or(usize::MAX);
     let mut listing = invocation.user(options.id)?.inquiries().list();
     listing = listing.status(options.status.iter().cloned());
@@ -49,18 +49,6 @@ pub(super) async fn list(invocation: &Invocation, options: &InquiryListOptions) 
         entries.into_iter().map(record).collect()
     };
     listing::print(invocation, listing.stream().take(limit), records).await
-}
-
-/// Tells of words that may be typed wrong: bunq may know others than this version.
-fn note_unknown<T: PartialEq>(invocation: &Invocation, typed: &[T], known: &[T], word: fn(&T) -> &str) {
-    for unknown in typed.iter().filter(|typed| !known.contains(typed)) {
-        let all: Vec<_> = known.iter().map(word).collect();
-        let unknown = word(unknown);
-        invocation.note(&format!(
-            "this version does not know {unknown}, which bunq is asked for: it knows {}",
-            all.join(", ")
-        ));
-    }
 }
 
 pub(super) fn columns() -> Vec<&'static str> {

@@ -54,4 +54,16 @@ impl Invocation {
     pub(super) fn note(&self, text: &str) {
         note(self.format(), text);
     }
+
+    /// Tells of words that may be typed wrong: bunq may know others than this version.
+    pub(super) fn note_unknown<T: PartialEq>(&self, typed: &[T], known: &[T], word: fn(&T) -> &str) {
+        for unknown in typed.iter().filter(|typed| !known.contains(typed)) {
+            let all: Vec<_> = known.iter().map(word).collect();
+            let unknown = word(unknown);
+            self.note(&format!(
+                "this version does not know {unknown}, which bunq is asked for: it knows {}",
+                all.join(", ")
+            ));
+        }
+    }
 }

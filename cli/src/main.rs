@@ -64,6 +64,7 @@ mod upload;
 mod usage;
 mod users;
 mod watch;
+mod webhooks;
 mod whoami;
 mod words;
 
@@ -246,6 +247,7 @@ async fn ask_bank(
         Effect::ChangesRows(rows) => Some(Order::new(rows, place.folder(), is_dry_run)?),
         Effect::Reads
         | Effect::Changes { .. }
+        | Effect::ChangesTarget(_)
         | Effect::Closes
         | Effect::Activates
         | Effect::Onboards(_)
@@ -286,9 +288,15 @@ async fn ask_bank(
     let listens = matches!(effect, Effect::Provokes | Effect::Activates | Effect::Onboards(_));
     let agreed = until_interrupted(None, async {
         let ids = ids::resolve(ids).await?;
-        let (mut body, mut closing) = (api::Body::None, None);
+        let (mut body, mut closing, mut target) = (api::Body::None, None, None);
         let (change, goes_on) = match effect {
             Effect::Changes { what, goes_on } => (Some(what), goes_on),
+            Effect::ChangesTarget(change) => {
+                let url = change.target(invocation).await?;
+                let what = change.what(&url);
+                target = Some(url);
+                (Some(what), Some(change.goes_on()))
+            }
             Effect::Closes => {
                 closing = Some(Closing::of(&ids));
                 (Some(closing::change(&ids)), Some(closing::goes_on(&ids)))
@@ -303,9 +311,9 @@ async fn ask_bank(
             Effect::Reads | Effect::ChangesRows(_) | Effect::Provokes => (None, None),
         };
         confirm(invocation, change.as_deref(), closing).await?;
-        Ok((ids, body, goes_on))
+        Ok((ids, body, target, goes_on))
     });
-    let (ids, body, goes_on) = agreed.await?;
+    let (ids, body, target, goes_on) = agreed.await?;
     let done = async {
         match &command {
             BankCommand::Close(options) => provisions::close(invocation, options, &ids).await,
@@ -329,6 +337,7 @@ async fn ask_bank(
             BankCommand::Attachment(AttachmentCommand::Get { id, attachment, output_file, .. }) => {
                 attachment::get(invocation, *id, *attachment, output_file.as_deref()).await
             }
+            BankCommand::Webhooks(command) => webhooks::run(invocation, command, target.as_ref()).await,
             BankCommand::Whoami => whoami::show(invocation).await,
             BankCommand::Oauth(OauthCommand::Show) => oauth::show(invocation).await,
             BankCommand::Oauth(OauthCommand::Ensure { url, secret_file }) => {

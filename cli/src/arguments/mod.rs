@@ -13,6 +13,7 @@ mod needs;
 mod options;
 mod users;
 mod values;
+mod webhooks;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -35,6 +36,7 @@ pub(crate) use self::options::{
 pub(crate) use self::users::UsersCommand;
 pub(crate) use self::values::{IdArgument, Topic, called_as, date, made_by};
 use self::values::{external_uuid, id_argument, time};
+pub(crate) use self::webhooks::{FilterOptions, RetryOptions, ShownUrls, WebhooksCommand, Whose};
 
 /// The end of the program's own help.
 fn topics() -> String {
@@ -185,6 +187,9 @@ pub(crate) enum BankCommand {
     /// Send and fetch the files of a user
     #[command(subcommand)]
     Attachment(AttachmentCommand),
+    /// Manage which events bunq tells, and to which URLs
+    #[command(subcommand)]
+    Webhooks(WebhooksCommand),
     /// Show the user of the API key
     #[command(after_help = examples!("whoami", "whoami --output json"))]
     Whoami,

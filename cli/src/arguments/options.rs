@@ -139,7 +139,7 @@ pub(crate) struct WaitOptions {
     pub(crate) timeout: Duration,
 }
 
-#[derive(Args, Clone, Copy)]
+#[derive(Args, Clone, Copy, Default)]
 pub(crate) struct DryRun {
     /// Show the requests, and send nothing
     #[arg(long)]

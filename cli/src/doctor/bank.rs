@@ -10,6 +10,7 @@ use tokio::time::timeout;
 
 use super::super::examination::step::{Check, Checks};
 use super::super::exit::told;
+use super::webhooks::{self, WEBHOOKS};
 
 /// The name of the step about the OAuth client.
 const OAUTH_CLIENT: &str = "OAuth client";
@@ -118,6 +119,7 @@ async fn call(examination: &mut Examination, client: &Client) -> Result<(), Erro
         }
     }
     examination.steps.push(oauth_client(client).await?);
+    examination.steps.push(webhooks::look(&client.notifications().operation_timeout(PATIENCE)).await?);
     examination.steps.push(Check::ok("signatures", "bunq's signature of each response is valid"));
     examination.steps.push(match warning {
         Some(warning) => Check::warning("warnings", warning, "bunq says this to the developers of the client"),
@@ -135,6 +137,8 @@ impl Examination {
             Some(operation) if *operation == Operation::LIST_PROVISIONS => "list call",
             Some(operation) if *operation == Operation::LIST_DEVICE_SERVERS => "device",
             Some(operation) if *operation == Operation::LIST_OAUTH_CLIENTS => OAUTH_CLIENT,
+            Some(operation) if operation.path.contains("/notification-filter-") => WEBHOOKS,
+            Some(operation) if *operation == Operation::LIST_PINNED_CERTIFICATES => WEBHOOKS,
             _ => "session",
         };
         let name = if error.kind() == ErrorKind::Context { "context" } else { name };

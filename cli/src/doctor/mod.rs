@@ -1,11 +1,12 @@
 //! `doctor`: why bunq says no, step by step, and a verdict.
 //!
-//! The network path to the bank is checked first; if it is not private, no key is sent. [`network`], [`bank`] and [`custody`] make the
-//! checks, [`verdict`] decides.
+//! The network path to the bank is checked first; if it is not private, no key is sent. [`network`], [`bank`], [`custody`] and
+//! [`webhooks`] make the checks, [`verdict`] decides.
 
 mod bank;
 mod custody;
 mod verdict;
+mod webhooks;
 
 use bunq_partner::reqwest::Url;
 use bunq_partner::{Error, ErrorKind, RetryPolicy};

@@ -46,12 +46,20 @@ fn filled(named: &str, id: &str, folder: &Folder) -> Vec<String> {
         "ensure" => "https://partner.example.com/callback",
         _ => id,
     };
-    let named = named.replace("{named}", " ID").replace("{from}{journal}", "{from}").replace("{command}", "close");
+    let named = named
+        .replace("{named}", " ID")
+        .replace("{user}", "")
+        .replace("{from}{journal}", "{from}")
+        .replace("{command}", "close");
     let mut words: Vec<String> = Vec::new();
     for word in named.split_whitespace() {
         let before = words.last().cloned().unwrap_or_default();
         let is_filled_in = word.starts_with('{') || word.chars().all(|c| c.is_ascii_uppercase());
-        let value = if word == "FILE" { file.as_str() } else { value(&before) };
+        let value = match word {
+            "FILE" => file.as_str(),
+            "CATEGORY" | "{category}" => "PARTNER_USER_PROVISION",
+            _ => value(&before),
+        };
         words.push(if is_filled_in { value } else { word }.to_owned());
     }
     words
@@ -81,6 +89,7 @@ async fn each_command_that_a_message_names_runs() {
             "--sandbox" => program(&folder),
             _ => program_with_session(&folder, &sandbox).await,
         };
+        command.env("BUNQ_WEBHOOK_URL", "https://partner.example.com/bunq");
         command.args(["--rehearse", "1000"]).args(&words);
         let (_, err, code) = tokio::task::spawn_blocking(move || ran(&mut command)).await.unwrap();
         assert!(![2, 19].contains(&code), "`{named}`, as {words:?}, ends with {code}: {err}");

@@ -102,7 +102,7 @@ const UUID: &str = "11111111-1111-4111-8111-111111111111";
 
 /// Each command that writes JSON, what it writes, an example, and how that ends. It is run as `jsonl`, as `json` and as `csv`, so
 /// that what it changes is done already when the two last are compared.
-fn cases(ids: &[String], file: &str) -> Vec<(&'static str, &'static str, String, i32)> {
+fn cases(ids: &[String], file: &str, failure: &str) -> Vec<(&'static str, &'static str, String, i32)> {
     let new = format!("create --email user@example.com --phone-number +31600000000 --external-uuid {UUID}");
     let [a, b, c, d, e, f] = [0, 1, 2, 3, 4, 5].map(|place: usize| &ids[place]);
     vec![
@@ -168,6 +168,17 @@ fn cases(ids: &[String], file: &str) -> Vec<(&'static str, &'static str, String,
             format!("attachment get {a} ATTACHMENT --custody users --output-file got-JOURNAL"),
             0,
         ),
+        ("webhooks ensure", "requests", "webhooks ensure SUPPORT --url-file url --user 7 --dry-run".into(), 0),
+        ("webhooks ensure", "ensured_filters", "webhooks ensure PARTNER_USER_PROVISION --url-file url".into(), 0),
+        ("webhooks list", "notification_filters", "webhooks list".into(), 0),
+        ("webhooks list", "notification_filters", format!("webhooks list --user {a} --custody users"), 0),
+        ("webhooks trigger", "trigger", format!("webhooks trigger PARTNER_USER_PROVISION {a}"), 0),
+        ("webhooks failures", "failed_calls", "webhooks failures".into(), 0),
+        ("webhooks check", "webhook_check", "webhooks check".into(), 1),
+        ("webhooks retry", "requests", format!("webhooks retry {failure} --dry-run"), 0),
+        ("webhooks retry", "retried_calls", format!("webhooks retry {failure}"), 0),
+        ("webhooks remove", "requests", "webhooks remove PARTNER_USER_PROVISION --url-file url --dry-run".into(), 0),
+        ("webhooks remove", "removed_filters", "webhooks remove PARTNER_USER_PROVISION --url-file url".into(), 0),
         ("doctor", "diagnosis", "doctor".into(), 0),
         ("probe", "behaviour", "probe".into(), 0),
         ("demo", "demo", "demo".into(), 0),
@@ -187,6 +198,13 @@ async fn each_command_writes_what_the_schema_says() {
     std::fs::write(&receipts, damaged).unwrap();
 
     bank.folder.file("scan", "GIF89a");
+    bank.folder.file("url", "http://127.0.0.1:9/bunq/planted");
+    let (_, said, code) = bank.run("webhooks ensure PARTNER_USER_PROVISION --url-file url", "table").await;
+    assert_eq!(code, 0, "{said}");
+    bank.sandbox.fail_notification(bank.ids[0].parse().unwrap());
+    let (failures, said, code) = bank.run("webhooks failures", "json").await;
+    assert_eq!(code, 0, "{said}");
+    let failure = serde_json::from_str::<Value>(&failures).unwrap()[0]["failure_id"].to_string();
     let (uploaded, said, code) = bank.run("api create_attachment --body @scan", "json").await;
     assert_eq!(code, 0, "{said}");
     let file = serde_json::from_str::<Value>(&uploaded).unwrap()["Response"][0]["Id"]["id"].to_string();
@@ -200,7 +218,7 @@ async fn each_command_writes_what_the_schema_says() {
         missing.extend(any.iter().map(|one| (command.clone(), definition(one))));
     }
     let all = missing.clone();
-    for (command, definition, typed, ends) in cases(&bank.ids, &file) {
+    for (command, definition, typed, ends) in cases(&bank.ids, &file, &failure) {
         let key = (command.to_owned(), definition.to_owned());
         assert!(all.contains(&key), "the schema does not say that {command} writes {definition}");
         missing.remove(&key);

@@ -63,3 +63,4 @@ mod cli_user_faults;
 mod cli_users;
 #[cfg(unix)]
 mod cli_watch;
+mod cli_webhooks;
