@@ -333,6 +333,26 @@ async fn a_pin_that_no_longer_fits_is_found_and_told_by_doctor() {
     assert!(table.contains("is pinned"), "{table}");
 }
 
+/// A server that takes bunq's certificate alone is as it should be if bunq is asked to show one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_takes_bunqs_certificate_alone_is_told_from_a_broken_one() {
+    test_timeout::start();
+    let mut bank = Bank::start().await;
+    let authority = Authority::new();
+    bank.program.env("SSL_CERT_FILE", authority.file()).env("NO_PROXY", "*");
+    // With TLS 1.3 a client hears of the refusal only when it reads.
+    let url = serve(authority.server(&["localhost"], true, &[&tokio_rustls::rustls::version::TLS12])).await;
+    for (verification, state, ends) in [(Value::Null, "failed", 1), (json!(["BUNQ_CERTIFICATE"]), "ok", 0)] {
+        let filter =
+            json!({ "category": PROVISION, "notification_target": url, "all_verification_type": verification });
+        let filters = json!({ "notification_filters": [filter] });
+        bank.client().api().call(&Operation::REPLACE_NOTIFICATION_FILTERS, &[], Some(&filters)).await.unwrap();
+        let (checked, _, code) = bank.json("webhooks check");
+        assert_eq!((&checked["steps"][1]["state"], code), (&state.into(), ends), "{checked}");
+    }
+    assert_eq!(bank.json("webhooks list").0[0]["verification"], "BUNQ_CERTIFICATE");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_url_that_nobody_answers_is_found() {
     test_timeout::start();
@@ -403,6 +423,9 @@ async fn a_person_is_asked_for_the_url_and_before_the_change() {
         sandbox.take_call_log();
         let mut terminal = Terminal::start(200, &ensure, &environment);
         terminal.expect("URL that bunq calls (it is not shown): ");
+        while terminal.is_echoing() {
+            tokio::task::yield_now().await;
+        }
         terminal.type_keys(&format!("{URL}\n"));
         terminal.expect(&format!("Have bunq tell {PROVISION} to {SHOWN} in production? [y/N]"));
         assert!(sandbox.take_call_log().iter().all(|call| !call.path.contains("notification")));

@@ -1,6 +1,7 @@
 //! One exchange, from the request to the response that is to go on the wire:
 //!
-//! 1. the request is read, up to a limit, and refused if a web page makes it;
+//! 1. the request is read, up to a limit, and refused if a web page makes it; what is asked of the sandbox itself is done, and neither
+//!    counted nor disturbed;
 //! 2. the rate limits are checked and an injected fault is selected;
 //! 3. the bank makes the response, the fault changes it, and the log records the call;
 //! 4. what has changed is written to the state file, if there is one;
