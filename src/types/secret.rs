@@ -6,7 +6,6 @@
 
 use std::fmt;
 
-use reqwest::Url;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::Value;
 use zeroize::Zeroizing;
