@@ -66,7 +66,7 @@ impl HintedObject {
         }
     }
 
-    fn kind(&self) -> &str {
+    pub(super) fn kind(&self) -> &str {
         match self {
             Self::Provision(_) => "provision",
             Self::Onboarding(_) => "onboarding",
@@ -75,7 +75,7 @@ impl HintedObject {
         }
     }
 
-    fn id(&self) -> u64 {
+    pub(super) fn id(&self) -> u64 {
         match self {
             Self::Provision(id) => id.get(),
             Self::Onboarding(id) => id.get(),
@@ -121,7 +121,7 @@ fn millisecond(count: i64) -> Option<Timestamp> {
     jiff::Timestamp::from_millisecond(count).ok().map(Timestamp::from)
 }
 
-fn microsecond(count: i64) -> Option<Timestamp> {
+pub(super) fn microsecond(count: i64) -> Option<Timestamp> {
     jiff::Timestamp::from_microsecond(count).ok().map(Timestamp::from)
 }
 

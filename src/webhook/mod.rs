@@ -29,6 +29,8 @@
 mod hint;
 #[cfg(feature = "webhook")]
 mod journal;
+#[cfg(feature = "webhook")]
+mod mark;
 mod notification;
 #[cfg(feature = "webhook")]
 mod receiver;
@@ -36,6 +38,8 @@ mod receiver;
 pub use self::hint::{Hint, HintedObject};
 #[cfg(feature = "webhook")]
 pub use self::journal::{Appended, EntryId, FileHintJournal, HintJournal, HintJournalBounds, MemoryHintJournal};
+#[cfg(feature = "webhook")]
+pub use self::mark::{Mark, MarkedObject};
 pub use self::notification::{InvalidNotification, Notification, NotifiedObject};
 #[cfg(feature = "webhook")]
 pub use self::receiver::{Peer, Receiver, ReceiverBuilder, ReceiverNumbers};

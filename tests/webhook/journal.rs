@@ -6,7 +6,9 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use bunq_partner::webhook::{Appended, EntryId, FileHintJournal, Hint, HintJournal, HintJournalBounds, HintedObject};
+use bunq_partner::webhook::{
+    Appended, EntryId, FileHintJournal, Hint, HintJournal, HintJournalBounds, HintedObject, Mark,
+};
 use bunq_partner::{ErrorKind, jiff};
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
@@ -121,6 +123,48 @@ async fn an_entry_has_at_most_200_bytes_and_only_what_is_in_the_hint() {
     for name in ["hints", "hints.lock"] {
         let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(folder.path(name)).unwrap().permissions());
         assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+}
+
+/// The mark of a provision.
+fn mark(number: u64, digest: u64) -> Mark {
+    serde_json::from_value(json!(["provision", number, null, 1_755_096_318_621_550_i64, digest, false, true])).unwrap()
+}
+
+#[tokio::test]
+async fn the_last_mark_of_an_object_is_kept_over_a_restart() {
+    test_timeout::start();
+    let folder = Folder::new();
+    let path = folder.path("hints");
+    let bounds = HintJournalBounds::default().max_entries(1_500);
+    let journal = FileHintJournal::open(&path, bounds).await.unwrap();
+    join_all((1..=1_501).map(|number| journal.mark(mark(number, 1)))).await.into_iter().for_each(Result::unwrap);
+    journal.mark(mark(7, u64::MAX)).await.unwrap();
+    // That of a user is another one, also if the id is the same.
+    let longest = json!(["onboarding", i64::MAX, i64::MAX, 253_402_207_199_999_999_i64, u64::MAX, false, false]);
+    journal.mark(serde_json::from_value(longest).unwrap()).await.unwrap();
+    let longest = fs::read_to_string(&path).unwrap().lines().map(str::len).max().unwrap();
+    assert!(longest < 200, "{longest}");
+    let of_7 = mark(7, u64::MAX).object;
+    for is_opened_again in [false, true] {
+        let journal = match is_opened_again {
+            false => journal.clone(),
+            true => {
+                let copy = folder.path("copy");
+                fs::copy(&path, &copy).unwrap();
+                FileHintJournal::open(&copy, bounds).await.unwrap()
+            }
+        };
+        assert_eq!(journal.mark_of(&of_7).await.unwrap(), Some(mark(7, u64::MAX)));
+        let (mut all, mut after) = (Vec::new(), None);
+        loop {
+            let page = journal.marks(after.as_ref()).await.unwrap();
+            let Some(last) = page.last() else { break };
+            after = Some(last.object.clone());
+            all.extend(page);
+        }
+        // Of the first ones two have gone: one too many was made, and then that of the onboarding.
+        assert_eq!((all.len(), &all[1_498]), (1_500, &mark(7, u64::MAX)), "{is_opened_again}");
     }
 }
 

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bunq_partner::webhook::{Appended, EntryId, FileHintJournal, Hint, HintJournal, HintJournalBounds, Receiver};
+use bunq_partner::webhook::{
+    Appended, EntryId, FileHintJournal, Hint, HintJournal, HintJournalBounds, Mark, MarkedObject, Receiver,
+};
 use bunq_partner::{BoxFuture, Environment, Error, ErrorKind};
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE};
@@ -168,6 +170,18 @@ impl HintJournal for Broken {
     }
 
     fn pending(&self, _after: Option<EntryId>) -> BoxFuture<'_, Result<Vec<(EntryId, Hint)>, Error>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
+    fn mark(&self, _mark: Mark) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async { Err(Error::storage("the journal of this test: it is broken")) })
+    }
+
+    fn mark_of<'a>(&'a self, _object: &'a MarkedObject) -> BoxFuture<'a, Result<Option<Mark>, Error>> {
+        Box::pin(async { Ok(None) })
+    }
+
+    fn marks<'a>(&'a self, _after: Option<&'a MarkedObject>) -> BoxFuture<'a, Result<Vec<Mark>, Error>> {
         Box::pin(async { Ok(Vec::new()) })
     }
 }

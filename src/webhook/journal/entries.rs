@@ -1,4 +1,4 @@
-//! The entries of a journal that are not done, as the lines of its file. Nothing here does I/O.
+//! The entries of a journal that are not done, and its marks, as the lines of its file. Nothing here does I/O.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use super::bounds::HintJournalBounds;
 use super::interface::EntryId;
+use super::marks::Marks;
 use crate::webhook::Hint;
+use crate::webhook::mark::{Mark, MarkedObject};
 
 /// The beginning of the first line.
 pub(super) const MAGIC: &[u8] = br#"{"bunq_partner_hints":"#;
@@ -25,17 +27,18 @@ const PAGE: usize = 1000;
 /// How much of the file may be lines that say nothing any more, beside as much as those that do.
 const SPARE: usize = 1024 * 1024;
 
-/// A line after the first: `[1,[…]]`, and `[1]` when that is done.
+/// A line after the first: `[1,[…]]`, `[1]` when that is done, and `[[…],1]`, a mark with the milliseconds of when it was made.
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
 enum Line {
     Entry(u64, Hint),
     Done((u64,)),
+    Mark(Mark, i64),
 }
 
 impl Line {
     fn read(line: &[u8]) -> Result<Self, String> {
-        serde_json::from_slice(line).map_err(|_| "a line is neither an entry nor what is done".into())
+        serde_json::from_slice(line).map_err(|_| "a line is neither an entry, nor what is done, nor a mark".into())
     }
 }
 
@@ -50,6 +53,7 @@ pub(super) struct Entries {
     /// The length of the lines of all that are pending, and of the file.
     needed: usize,
     written: usize,
+    marks: Marks,
 }
 
 struct Entry {
@@ -59,7 +63,8 @@ struct Entry {
 
 impl Entries {
     pub(super) fn new(bounds: HintJournalBounds) -> Self {
-        Self { bounds, pending: BTreeMap::new(), next: 1, expired: 0, needed: 0, written: 0 }
+        let marks = Marks::new(bounds);
+        Self { bounds, pending: BTreeMap::new(), next: 1, expired: 0, needed: 0, written: 0, marks }
     }
 
     /// Takes in a line of the file.
@@ -74,6 +79,10 @@ impl Entries {
                 self.next = self.next.max(number.saturating_add(1));
             }
             Line::Done((number,)) => self.remove(number),
+            Line::Mark(mark, made) => {
+                let made = Moment::from_millisecond(made).map_err(|_| "a mark has no such time")?;
+                self.marks.insert(mark, made, line.len() + 1);
+            }
         }
         Ok(())
     }
@@ -120,23 +129,49 @@ impl Entries {
         let page = self.pending.range((after, Bound::Unbounded)).take(PAGE);
         page.map(|(_, entry)| match Line::read(&entry.line)? {
             Line::Entry(number, hint) => Ok((EntryId::new(number), hint)),
-            Line::Done(_) => Err("an entry is none".into()),
+            Line::Done(_) | Line::Mark(..) => Err("an entry is none".into()),
         })
         .collect()
     }
 
     /// The whole file, without what says nothing any more.
-    pub(super) fn content(&mut self, now: Moment) -> Vec<u8> {
+    pub(super) fn content(&mut self, now: Moment) -> Result<Vec<u8>, String> {
         self.expire(now);
         let lines = self.pending.values().map(|entry| entry.line.as_slice());
-        let content: Vec<_> = std::iter::once(HEADER).chain(lines).flatten().copied().collect();
+        let mut content: Vec<_> = std::iter::once(HEADER).chain(lines).flatten().copied().collect();
+        for (mark, made) in self.marks.all(now) {
+            content.extend(line_of(&(mark, made.as_millisecond()))?);
+        }
         self.written = content.len();
-        content
+        Ok(content)
+    }
+
+    /// The line of a mark, which counts when it is written and [marked](Self::marked).
+    pub(super) fn mark_line(&mut self, mark: &Mark, now: Moment) -> Result<Vec<u8>, String> {
+        let line = line_of(&(mark, now.as_millisecond()))?;
+        if line.len() > MAX_LINE {
+            return Err(format!("a mark of {} bytes is longer than {MAX_LINE}", line.len()));
+        }
+        self.written += line.len();
+        Ok(line)
+    }
+
+    /// A mark is written, in a line of this length.
+    pub(super) fn marked(&mut self, mark: Mark, now: Moment, len: usize) {
+        self.marks.insert(mark, now, len);
+    }
+
+    pub(super) fn mark_of(&mut self, object: &MarkedObject, now: Moment) -> Option<Mark> {
+        self.marks.of(object, now)
+    }
+
+    pub(super) fn marks(&mut self, after: Option<&MarkedObject>, now: Moment) -> Vec<Mark> {
+        self.marks.page(after, now)
     }
 
     /// Whether the file is worth being written anew.
     pub(super) fn is_worth_rewriting(&self) -> bool {
-        self.written > 2 * self.needed + SPARE
+        self.written > 2 * (self.needed + self.marks.needed()) + SPARE
     }
 
     pub(super) fn expired(&self) -> u64 {

@@ -21,6 +21,7 @@ use crate::sync::lock;
 use crate::transport::credentials::BoxFuture;
 use crate::transport::runtime;
 use crate::webhook::Hint;
+use crate::webhook::mark::{Mark, MarkedObject};
 
 /// How many lines are written at once at most.
 const AT_ONCE: usize = 320;
@@ -47,7 +48,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// # }
 /// ```
 ///
-/// The file has a line of JSON, of at most 200 bytes, for each entry and for each that is done. Entries that come together are synced
+/// The file has a line of JSON, of at most 200 bytes, for each entry, for each that is done, and for each mark. Entries that come together are synced
 /// together. When most of the file says nothing any more, it is replaced by one with the entries that are not done: whatever
 /// happens, the old or the new one is there, complete. A crash meanwhile leaves a file with `.bunq-partner-tmp` after its name, which
 /// the next replacement removes.
@@ -59,8 +60,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// If a write fails, as on a full disk, its entries are not kept, and the entries before them are. The next call tries to write the
 /// file anew, at most once a second, so that the journal works again when there is space.
 ///
-/// An entry that is older than [`HintJournalBounds::max_age`] is dropped, and [counted](Self::expired). In memory it holds about 300 bytes
-/// for each entry that is not done.
+/// An entry that is older than [`HintJournalBounds::max_age`] is dropped, and [counted](Self::expired); so is a mark, uncounted. In memory
+/// it holds about 300 bytes for each entry that is not done and for each mark.
 #[derive(Clone)]
 pub struct FileHintJournal(Arc<Inner>);
 
@@ -149,12 +150,13 @@ impl FileHintJournal {
         let inner = Arc::clone(&self.0);
         // It goes on if the caller gives up: until its end nobody else may write.
         let replaced = spawn_blocking(move || {
-            let content = lock(&inner.state).entries.content(Moment::now());
-            replace_kept(&inner.path, &content).map(|()| file)
+            let content = lock(&inner.state).entries.content(Moment::now())?;
+            replace_kept(&inner.path, &content).map_err(|error| error.to_string())?;
+            Ok::<_, String>(file)
         });
         let opened = async {
             let replaced = replaced.await.map_err(|error| format!("the task was aborted: {error}"))?;
-            let mut file = replaced.map_err(|error| error.to_string())?;
+            let mut file = replaced?;
             (*file, _) = LineFile::open(&self.0.path, FORMAT, |_, _, _| Ok(())).await?;
             Ok(file)
         };
@@ -214,6 +216,27 @@ impl HintJournal for FileHintJournal {
     fn pending(&self, after: Option<EntryId>) -> BoxFuture<'_, Result<Vec<(EntryId, Hint)>, Error>> {
         let page = lock(&self.0.state).entries.page(after, Moment::now());
         Box::pin(async move { page.map_err(|problem| self.refused(problem)) })
+    }
+
+    fn mark(&self, mark: Mark) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async move {
+            let (file, now) = (self.file().await?, Moment::now());
+            let line = lock(&self.0.state).entries.mark_line(&mark, now);
+            let line = line.map_err(|problem| self.refused(problem))?;
+            self.write(&file, &line).await?;
+            lock(&self.0.state).entries.marked(mark, now, line.len());
+            Ok(())
+        })
+    }
+
+    fn mark_of<'a>(&'a self, object: &'a MarkedObject) -> BoxFuture<'a, Result<Option<Mark>, Error>> {
+        let mark = lock(&self.0.state).entries.mark_of(object, Moment::now());
+        Box::pin(async move { Ok(mark) })
+    }
+
+    fn marks<'a>(&'a self, after: Option<&'a MarkedObject>) -> BoxFuture<'a, Result<Vec<Mark>, Error>> {
+        let page = lock(&self.0.state).entries.marks(after, Moment::now());
+        Box::pin(async move { Ok(page) })
     }
 }
 

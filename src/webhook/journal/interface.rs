@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::error::Error;
 use crate::transport::credentials::BoxFuture;
 use crate::webhook::Hint;
+use crate::webhook::mark::{Mark, MarkedObject};
 
 /// The number of an entry in its [`HintJournal`], as long as the journal is open. Entries that were appended later have larger numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -43,6 +44,8 @@ pub enum Appended {
 /// - **At least once.** An entry that is not done is among the `pending` ones of the next process. One whose `done` had not returned
 ///   may be, too. An entry whose `append` failed, or was dropped, may be there or not.
 /// - **Bounds.** It has a bound, and answers [`Appended::Full`] beyond it. Nothing else makes place than `done`, and the age of an entry.
+/// - **Marks.** It keeps the last [`Mark`] of each object that was handed on, for as long as an entry at least, and as many as entries at
+///   least; those that were made first go first. When `mark` returns, the mark survives a crash.
 ///
 /// Errors are made with [`Error::storage`], and name the journal and what to do. No method may block its thread. One process uses
 /// a journal at a time.
@@ -73,6 +76,28 @@ pub trait HintJournal: fmt::Debug + Send + Sync + 'static {
     ///
     /// [`ErrorKind::Storage`](crate::ErrorKind::Storage) if it cannot be read.
     fn pending(&self, after: Option<EntryId>) -> BoxFuture<'_, Result<Vec<(EntryId, Hint)>, Error>>;
+
+    /// Keeps a mark in place of the one of the same object. It returns when the mark is safe.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Storage`](crate::ErrorKind::Storage) if it cannot be written.
+    fn mark(&self, mark: Mark) -> BoxFuture<'_, Result<(), Error>>;
+
+    /// Returns the mark of an object.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Storage`](crate::ErrorKind::Storage) if it cannot be read.
+    fn mark_of<'a>(&'a self, object: &'a MarkedObject) -> BoxFuture<'a, Result<Option<Mark>, Error>>;
+
+    /// Returns the next marks after that of `after`, in an order that stays while no mark is made: as many as fit into a page, and none
+    /// only if there are no more.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Storage`](crate::ErrorKind::Storage) if they cannot be read.
+    fn marks<'a>(&'a self, after: Option<&'a MarkedObject>) -> BoxFuture<'a, Result<Vec<Mark>, Error>>;
 }
 
 impl<T: HintJournal + ?Sized> HintJournal for Arc<T> {
@@ -90,5 +115,17 @@ impl<T: HintJournal + ?Sized> HintJournal for Arc<T> {
 
     fn pending(&self, after: Option<EntryId>) -> BoxFuture<'_, Result<Vec<(EntryId, Hint)>, Error>> {
         (**self).pending(after)
+    }
+
+    fn mark(&self, mark: Mark) -> BoxFuture<'_, Result<(), Error>> {
+        (**self).mark(mark)
+    }
+
+    fn mark_of<'a>(&'a self, object: &'a MarkedObject) -> BoxFuture<'a, Result<Option<Mark>, Error>> {
+        (**self).mark_of(object)
+    }
+
+    fn marks<'a>(&'a self, after: Option<&'a MarkedObject>) -> BoxFuture<'a, Result<Vec<Mark>, Error>> {
+        (**self).marks(after)
     }
 }

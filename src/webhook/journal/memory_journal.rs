@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::sync::lock;
 use crate::transport::credentials::BoxFuture;
 use crate::webhook::Hint;
+use crate::webhook::mark::{Mark, MarkedObject};
 
 const NAME: &str = "the journal of hints in memory";
 
@@ -28,7 +29,7 @@ const NAME: &str = "the journal of hints in memory";
 /// # Ok::<(), bunq_partner::Error>(())
 /// ```
 ///
-/// It holds about 300 bytes for each entry that is not done. One that is older than [`HintJournalBounds::max_age`] is dropped, and
+/// It holds about 300 bytes for each entry that is not done, and for each mark. An entry that is older than [`HintJournalBounds::max_age`] is dropped, and
 /// [counted](Self::expired).
 #[derive(Clone)]
 pub struct MemoryHintJournal(Arc<Mutex<Entries>>);
@@ -77,6 +78,23 @@ impl HintJournal for MemoryHintJournal {
 
     fn pending(&self, after: Option<EntryId>) -> BoxFuture<'_, Result<Vec<(EntryId, Hint)>, Error>> {
         Box::pin(async move { lock(&self.0).page(after, Moment::now()).map_err(refused) })
+    }
+
+    fn mark(&self, mark: Mark) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async move {
+            let (mut entries, now) = (lock(&self.0), Moment::now());
+            let line = entries.mark_line(&mark, now).map_err(refused)?;
+            entries.marked(mark, now, line.len());
+            Ok(())
+        })
+    }
+
+    fn mark_of<'a>(&'a self, object: &'a MarkedObject) -> BoxFuture<'a, Result<Option<Mark>, Error>> {
+        Box::pin(async move { Ok(lock(&self.0).mark_of(object, Moment::now())) })
+    }
+
+    fn marks<'a>(&'a self, after: Option<&'a MarkedObject>) -> BoxFuture<'a, Result<Vec<Mark>, Error>> {
+        Box::pin(async move { Ok(lock(&self.0).marks(after, Moment::now())) })
     }
 }
 

@@ -4,6 +4,7 @@ mod bounds;
 mod entries;
 mod file_journal;
 mod interface;
+mod marks;
 mod memory_journal;
 
 pub use self::bounds::HintJournalBounds;
