@@ -23,6 +23,8 @@ use crate::session::{ContextSummary, Session, SessionUser, UserInstallation};
 use crate::transport::Transport;
 use crate::users::{UserDevice, Users};
 use crate::variables::environment_variable;
+#[cfg(feature = "webhook")]
+use crate::webhook::{Bank, ChangesBuilder, HintJournal, Receiver};
 
 /// A client of bunq's Partner API, for one API key.
 ///
@@ -144,6 +146,61 @@ impl Client {
     /// client have the same users, whose sessions are opened in one order.
     pub fn users(&self) -> Users {
         self.users.clone()
+    }
+
+    /// Begins to hand on what bunq's calls to a receiver say has changed, as it is read over the verified API.
+    ///
+    /// ```no_run
+    /// # async fn example(client: bunq_partner::Client) -> Result<(), bunq_partner::Error> {
+    /// use bunq_partner::Environment;
+    /// use bunq_partner::webhook::{ChangedObject, FileHintJournal, HintJournalBounds, Receiver};
+    /// use futures_util::StreamExt as _;
+    ///
+    /// let journal = FileHintJournal::open("/var/lib/acme/hints", HintJournalBounds::default()).await?;
+    /// // The receiver is a service of `tower`: give a clone of it to your server.
+    /// let receiver = Receiver::builder(Environment::Sandbox, "a-secret-segment-of-the-path").build(journal)?;
+    /// let mut changes = client.changes(&receiver).start()?;
+    /// while let Some(change) = changes.next().await {
+    ///     match change.object() {
+    ///         ChangedObject::Provision(provision) => println!("{}: {}", provision.id, provision.status),
+    ///         other => println!("{other:?}"),
+    ///     }
+    ///     change.done().await?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// - **At least once.** A change stays in the journal until it is [`done`](crate::webhook::Change::done), also over a crash, for as long
+    ///   as the journal keeps an entry: an hour, unless its bounds say otherwise. Dropped before, it is handed on again.
+    /// - **In order.** States of one object come one after the other, and never an older one after a newer one, by the `updated` that was
+    ///   read; an equal one comes only if its content differs. What lies between two reads may be skipped. Over a crash, this holds for what the
+    ///   journal keeps. States of different objects come in the order of arrival, as far as reads go; one that is never done holds up its
+    ///   own object alone.
+    /// - **Confirmed.** bunq does not sign its calls, so nothing of a call is believed. It costs one read at the most, and calls about one object
+    ///   cost one read a second at the most. All reads together take [a share](crate::ClientBuilder::nudge_share) of the rate limit, so
+    ///   that whoever knows the path of the receiver cannot take more. What bunq does not show to this client is counted, not handed on. Forged
+    ///   and real calls are told apart by nothing else: a flood of forged ones delays the real ones.
+    /// - **Users.** A call about a user who is not in [custody](crate::ClientBuilder::custody) is counted. If no session of the user is
+    ///   open, it is handed on [unconfirmed](crate::webhook::ChangedObject::Unconfirmed), unless one is opened before it is taken.
+    /// - **Lost calls.** At the start and every five minutes it [looks](crate::webhook::ChangesBuilder::look_interval) by itself for deliveries
+    ///   that have failed, and for what is under way. Changes that begin and end between two looks, and whose calls bunq neither makes nor
+    ///   lists as failed, are not found.
+    /// - **Waiting.** While there are changes, the waiters of this client hear of what is read, and poll once a minute only, as a
+    ///   [safety net](crate::webhook::ChangesBuilder::net_interval).
+    ///
+    /// Up to 1,000 changes wait to be taken. When there are so many, nothing more is read: take them, and work on them in tasks of your own
+    /// if that takes long.
+    #[cfg(feature = "webhook")]
+    pub fn changes<J: HintJournal>(&self, receiver: &Receiver<J>) -> ChangesBuilder {
+        let bank = Bank {
+            provisions: self.provisions(),
+            users: self.users(),
+            notifications: self.notifications(),
+            gate: self.transport.gate().clone(),
+            api_key: self.session.device().api_key.clone(),
+        };
+        ChangesBuilder::new(bank, receiver)
     }
 
     /// Returns the typed methods of all operations of the OpenAPI document.

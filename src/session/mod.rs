@@ -49,7 +49,7 @@ use self::handshake::{ACCEPTED, Device};
 use self::keeper::Keeper;
 use self::refusal::Refusal;
 pub use self::user::{SessionUser, UserKind};
-pub(crate) use self::users_turn::{Owner, UsersTurn};
+pub(crate) use self::users_turn::{Activation, Owner, UsersTurn};
 use crate::error::{Error, ErrorKind, Sent};
 use crate::operation::Operation;
 use crate::sync::lock;

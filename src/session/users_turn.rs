@@ -57,7 +57,14 @@ pub(crate) struct UsersTurn {
 }
 
 /// Told that the credential is activated, and of each failure after which others go first.
-type Told = dyn Fn(Result<(), &Error>) + Send + Sync;
+type Told = dyn Fn(Result<Activation, &Error>) + Send + Sync;
+
+/// Whether the session that was opened is the first one with its credential.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Activation {
+    Now,
+    Before,
+}
 
 impl UsersTurn {
     /// `expiry`: when the credential expires, if it was not used yet. `look` calls as the partner.
@@ -66,7 +73,7 @@ impl UsersTurn {
         id: ProvisionId,
         expiry: Option<Instant>,
         look: Api,
-        told: impl Fn(Result<(), &Error>) + Send + Sync + 'static,
+        told: impl Fn(Result<Activation, &Error>) + Send + Sync + 'static,
     ) -> Self {
         let (is_activated, is_withdrawn, is_last) = (AtomicBool::new(expiry.is_none()), false.into(), false.into());
         let (ticket, expiry) = (turns.ticket(), expiry.unwrap_or_else(Instant::now));
@@ -151,9 +158,8 @@ impl UsersTurn {
             Either::Left((opened, _)) => {
                 trouble.note(None);
                 let opened = opened?;
-                if !self.is_activated.swap(true, Ordering::Relaxed) {
-                    (self.told)(Ok(()));
-                }
+                let is_activated = self.is_activated.swap(true, Ordering::Relaxed);
+                (self.told)(Ok(if is_activated { Activation::Before } else { Activation::Now }));
                 Ok(opened)
             }
         }

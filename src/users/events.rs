@@ -63,6 +63,8 @@ pub struct Unactivated {
 #[derive(Debug)]
 pub(super) struct Events {
     told: broadcast::Sender<UserEvent>,
+    /// The users whose sessions were opened, for the first time or again.
+    opened: broadcast::Sender<ProvisionId>,
     /// Wakes the task, and ends it when it is dropped.
     changed: watch::Sender<()>,
     task: Mutex<Option<AbortHandle>>,
@@ -75,8 +77,9 @@ pub(super) struct Events {
 
 impl Events {
     pub(super) fn new(records: Option<Records>, provisions: Provisions, lifetime: Duration) -> Self {
-        let (told, changed, task) = (broadcast::Sender::new(MAX_BEHIND), watch::Sender::new(()), Mutex::default());
-        Self { told, changed, task, records, provisions, lifetime }
+        let (told, opened) = (broadcast::Sender::new(MAX_BEHIND), broadcast::Sender::new(MAX_BEHIND));
+        let (changed, task) = (watch::Sender::new(()), Mutex::default());
+        Self { told, opened, changed, task, records, provisions, lifetime }
     }
 
     pub(super) fn subscribe(&self) -> impl Stream<Item = UserEvent> + Send + use<> {
@@ -88,6 +91,17 @@ impl Events {
             };
             Some((event, told))
         })
+    }
+
+    /// A session of a user was opened.
+    pub(super) fn opened(&self, id: ProvisionId) {
+        // There may be no subscriber.
+        let _ = self.opened.send(id);
+    }
+
+    #[cfg(feature = "webhook")]
+    pub(super) fn opened_sessions(&self) -> broadcast::Receiver<ProvisionId> {
+        self.opened.subscribe()
     }
 
     pub(super) fn tell(&self, event: UserEvent) {

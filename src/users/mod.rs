@@ -19,6 +19,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, Weak};
 
 use futures_util::stream::{Stream, StreamExt as _, TryStreamExt as _, iter};
+#[cfg(feature = "webhook")]
+use tokio::sync::broadcast;
 use tracing::Span;
 
 use self::events::unactivated;
@@ -195,6 +197,12 @@ impl Users {
         self.0.room.events.subscribe()
     }
 
+    /// Tells the users whose sessions are opened from now on, for the first time or again.
+    #[cfg(feature = "webhook")]
+    pub(crate) fn opened_sessions(&self) -> broadcast::Receiver<ProvisionId> {
+        self.0.room.events.opened_sessions()
+    }
+
     /// Counts the credentials in custody that nobody has activated, and says when the next of them expires. It reads nothing of other
     /// users.
     ///
@@ -230,7 +238,7 @@ impl Users {
     /// # Errors
     ///
     /// [`Context`](crate::ErrorKind::Context) if the custody cannot be listed.
-    #[cfg_attr(not(test), expect(dead_code, reason = "calls of bunq name users so"))]
+    #[cfg_attr(not(any(test, feature = "webhook")), expect(dead_code, reason = "calls of bunq name users so"))]
     pub(crate) async fn provision_of(&self, user: UserId) -> Result<Option<ProvisionId>, Error> {
         match self.0.room.records() {
             Ok(records) => records.provision_of(user).await,

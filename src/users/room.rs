@@ -14,7 +14,7 @@ use crate::operation::Operation;
 use crate::provisions::Provisions;
 use crate::session::handshake::{Device, SigningKeys};
 use crate::session::turns::Turns;
-use crate::session::{Owner, Session, UserInstallation, UsersTurn};
+use crate::session::{Activation, Owner, Session, UserInstallation, UsersTurn};
 use crate::types::{DeviceDescription, PermittedIps, ProvisionId, Secret};
 
 /// How the sessions of users are opened: with installations that are registered as the partner's, or with that one.
@@ -95,17 +95,20 @@ impl Room {
         user: &Arc<T>,
     ) -> Owner {
         let events = Arc::downgrade(&self.events);
-        let told = move |outcome: Result<(), &Error>| {
+        let told = move |outcome: Result<Activation, &Error>| {
+            let Some(events) = events.upgrade() else { return };
+            if outcome.is_ok() {
+                events.opened(id);
+            }
             let event = match outcome {
-                Ok(()) => UserEvent::Activated(id),
+                Ok(Activation::Now) => UserEvent::Activated(id),
+                Ok(Activation::Before) => return,
                 Err(error) => {
                     tracing::warn!(provision = %id, %error, "no session can be opened for a user: others go first");
                     UserEvent::Delayed(id, error.clone())
                 }
             };
-            if let Some(events) = events.upgrade() {
-                events.tell(event);
-            }
+            events.tell(event);
         };
         Owner::User(UsersTurn::new(self.turns.clone(), id, expiry, self.api.clone(), told).of(user))
     }

@@ -101,7 +101,10 @@ impl UserClient {
     /// # Errors
     ///
     /// [`Context`](crate::ErrorKind::Context) if what is in custody cannot be used.
-    #[cfg_attr(not(test), expect(dead_code, reason = "objects that bunq's calls name are read so"))]
+    #[cfg_attr(
+        not(any(test, feature = "webhook")),
+        expect(dead_code, reason = "objects that bunq's calls name are read so")
+    )]
     pub(crate) async fn if_open(&self) -> Result<Option<Self>, Error> {
         if !self.0.has_open_session().await? {
             return Ok(None);
@@ -116,7 +119,10 @@ impl UserClient {
     ///
     /// Those of [`open_session`](Self::open_session), and [`RateLimited`](crate::ErrorKind::RateLimited) if others take all turns for as long as a
     /// credential lives.
-    #[cfg_attr(not(test), expect(dead_code, reason = "sessions that only a call of bunq's asks for are opened so"))]
+    #[cfg_attr(
+        not(any(test, feature = "webhook")),
+        expect(dead_code, reason = "sessions that only a call of bunq's asks for are opened so")
+    )]
     pub(crate) async fn open_last(&self) -> Result<(), Error> {
         let deadline = Instant::now() + self.0.room.lifetime();
         let opened = self.0.with_session(|session| async move { session.open_last(deadline).await });

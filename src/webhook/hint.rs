@@ -55,7 +55,7 @@ pub enum HintedObject {
 impl HintedObject {
     /// The object of a kind, by bunq's name or by the one in an encoded hint. `None` if the id can be none of bunq's, or the kind
     /// does not look like one of bunq's.
-    pub(super) fn of(kind: &str, id: u64) -> Option<Self> {
+    pub(in crate::webhook) fn of(kind: &str, id: u64) -> Option<Self> {
         match kind {
             "provision" | "PartnerUserProvision" => id.try_into().ok().map(Self::Provision),
             "onboarding" | "UserOnboarding" => id.try_into().ok().map(Self::Onboarding),
@@ -90,7 +90,7 @@ impl Hint {
     pub const MAX_LEN: usize = 172;
 
     /// The same hint without the names that must not be kept, and with its times as they are kept.
-    pub(super) fn bounded(mut self) -> Self {
+    pub(in crate::webhook) fn bounded(mut self) -> Self {
         let mut room = MAX_NAMES;
         let mut fits = |name: &str| {
             let fits = name.len() <= room;

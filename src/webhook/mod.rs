@@ -26,6 +26,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+#[cfg(feature = "webhook")]
+mod changes;
 mod hint;
 #[cfg(feature = "webhook")]
 mod journal;
@@ -35,6 +37,10 @@ mod notification;
 #[cfg(feature = "webhook")]
 mod receiver;
 
+#[cfg(feature = "webhook")]
+pub(crate) use self::changes::Bank;
+#[cfg(feature = "webhook")]
+pub use self::changes::{Change, ChangedObject, Changes, ChangesBuilder, ChangesNumbers};
 pub use self::hint::{Hint, HintedObject};
 #[cfg(feature = "webhook")]
 pub use self::journal::{Appended, EntryId, FileHintJournal, HintJournal, HintJournalBounds, MemoryHintJournal};

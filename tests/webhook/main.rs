@@ -3,6 +3,8 @@
 #![allow(clippy::panic, clippy::unwrap_used)]
 
 #[cfg(feature = "webhook")]
+mod changes;
+#[cfg(feature = "webhook")]
 #[path = "../common/mod.rs"]
 mod common;
 mod fuzz;
@@ -10,6 +12,8 @@ mod fuzz;
 mod journal;
 #[cfg(feature = "webhook")]
 mod killed;
+#[cfg(feature = "webhook")]
+mod killed_changes;
 #[cfg(feature = "webhook")]
 mod memory_journal;
 mod message;

@@ -172,7 +172,19 @@ impl ReceiverBuilder {
         }
         let (turns, journal) = (Semaphore::new(max_calls), Arc::new(journal));
         let (refused, counters, arrivals) = (Once::new(), Counters::default(), watch::Sender::new(0));
-        let inner = Inner { place, peers, refused, max_body_size, body_timeout, turns, journal, counters, arrivals };
+        let place_of_changes = Arc::new(Semaphore::new(1));
+        let inner = Inner {
+            place,
+            peers,
+            refused,
+            max_body_size,
+            body_timeout,
+            turns,
+            journal,
+            counters,
+            arrivals,
+            place_of_changes,
+        };
         Ok(Receiver(Arc::new(inner)))
     }
 }

@@ -68,6 +68,8 @@ pub(super) struct Inner<J> {
     pub(super) counters: Counters,
     /// How many hints were kept.
     pub(super) arrivals: watch::Sender<u64>,
+    /// One, which the task has that takes the hints.
+    pub(super) place_of_changes: Arc<Semaphore>,
 }
 
 impl<J> Receiver<J> {
@@ -77,14 +79,17 @@ impl<J> Receiver<J> {
     }
 
     /// How many hints it has kept: a change wakes whoever waits for hints in the journal.
-    #[expect(dead_code, reason = "whoever hands changes on will wait for it")]
     pub(crate) fn arrivals(&self) -> watch::Receiver<u64> {
         self.0.arrivals.subscribe()
     }
 
-    #[expect(dead_code, reason = "whoever hands changes on will read it")]
     pub(crate) fn journal(&self) -> &Arc<J> {
         &self.0.journal
+    }
+
+    /// The place of the one task that takes the hints.
+    pub(crate) fn place_of_changes(&self) -> Arc<Semaphore> {
+        Arc::clone(&self.0.place_of_changes)
     }
 }
 

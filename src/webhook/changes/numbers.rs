@@ -1,0 +1,40 @@
+//! What is counted of changes.
+
+/// What [`Changes`](crate::webhook::Changes) have done since their start.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ChangesNumbers {
+    /// Changes that were handed on for the first time.
+    pub handed_on: u64,
+    /// Changes that were handed on again, because they were dropped without [`done`](crate::webhook::Change::done).
+    pub handed_on_again: u64,
+    /// Changes that are done.
+    pub done: u64,
+    /// Of those that were handed on, how many were unconfirmed.
+    pub unconfirmed: u64,
+    /// Reads of objects, whatever came of them.
+    pub reads: u64,
+    /// Calls that cost no read, because a read has shown a state that is not older than they claim.
+    pub known: u64,
+    /// Reads that have shown the state that was done already.
+    pub unchanged: u64,
+    /// Reads that have shown an older state than the one before. The object is read again.
+    pub lagging: u64,
+    /// Reads of objects that bunq does not show to this partner, or does not have.
+    pub not_ours: u64,
+    /// Reads, and writes of the journal, that have failed. They are tried again.
+    pub failed: u64,
+    /// Calls about users who are not in custody.
+    pub foreign: u64,
+    /// Calls about what no operation reads, unless they are [asked for](crate::webhook::ChangesBuilder::unconfirmed).
+    pub ignored: u64,
+    /// Objects that a look has found to have changed, without a call, or with a failed one.
+    pub found: u64,
+    /// How often something was left out because there was too much: a look takes 10,000 provisions under way and 10,000 failed
+    /// deliveries, and follows 10,000 objects of users.
+    pub left_out: u64,
+    /// How many objects wait to be read or handed on now.
+    pub waiting: u64,
+    /// How many changes are handed on now and not done.
+    pub not_done: u64,
+}

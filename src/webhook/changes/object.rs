@@ -1,0 +1,144 @@
+//! One object that was called about, and what is known of it.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::change::ChangedObject;
+use super::version::Version;
+use crate::types::Timestamp;
+use crate::webhook::mark::{Mark, MarkedObject};
+use crate::webhook::{EntryId, Hint};
+
+/// The pause before something is tried again, at first and at most.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+
+/// What is read and handed on as one.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    pub(super) object: MarkedObject,
+    /// The call, if each about the object is handed on by itself, since nothing reads it.
+    pub(super) call: Option<EntryId>,
+}
+
+/// Calls that ask for an object to be read.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Ask {
+    pub(super) entries: Vec<EntryId>,
+    /// The latest `updated` that they claim; `None` if one claims nothing.
+    pub(super) claim: Option<Timestamp>,
+    /// The last of them, if it may have to be handed on as it is.
+    pub(super) hint: Option<Box<Hint>>,
+}
+
+impl Ask {
+    pub(super) fn join(&mut self, later: Self) {
+        self.entries.extend(later.entries);
+        self.claim = self.claim.zip(later.claim).map(|(own, later)| own.max(later));
+        self.hint = later.hint.or(self.hint.take());
+    }
+
+    /// Whatever the calls claim, it is to be read.
+    pub(super) fn again(self) -> Self {
+        Self { claim: None, ..self }
+    }
+}
+
+/// A state that was read, or that nobody can read.
+#[derive(Debug, Clone)]
+pub(super) struct Seen {
+    pub(super) object: ChangedObject,
+    /// `None` if it is unconfirmed.
+    pub(super) version: Option<Version>,
+    pub(super) is_under_way: bool,
+}
+
+/// A state that is to be handed on, with the entries that are done with it.
+pub(super) struct News {
+    pub(super) seen: Seen,
+    pub(super) entries: Vec<EntryId>,
+}
+
+/// A state that is being handed on.
+pub(super) struct Told {
+    pub(super) stage: Stage,
+    pub(super) version: Option<Version>,
+    pub(super) is_under_way: bool,
+    pub(super) entries: Vec<EntryId>,
+}
+
+pub(super) enum Stage {
+    /// Its mark is being kept.
+    Marking(ChangedObject),
+    Ready(ChangedObject),
+    Given,
+}
+
+pub(super) struct Object {
+    /// Its place in the order of arrivals.
+    pub(super) place: u64,
+    /// What it is to be read for, and what it is being read for.
+    pub(super) asked: Option<Ask>,
+    pub(super) reading: Option<Ask>,
+    pub(super) next: Option<Box<News>>,
+    pub(super) told: Option<Box<Told>>,
+    /// The state that was done last.
+    pub(super) done: Option<Version>,
+    /// When it may be read: no sooner than each of these.
+    pub(super) next_read: Instant,
+    pub(super) retry: Instant,
+    /// When something may be handed on again.
+    pub(super) tell: Instant,
+    pub(super) failures: u32,
+    pub(super) lags: u32,
+    pub(super) drops: u32,
+    pub(super) due: Option<Instant>,
+}
+
+impl Object {
+    pub(super) fn new(place: u64, now: Instant) -> Self {
+        let (asked, reading, next, told, done, due) = Default::default();
+        let (next_read, retry, tell, failures, lags, drops) = (now, now, now, 0, 0, 0);
+        Self { place, asked, reading, next, told, done, next_read, retry, tell, failures, lags, drops, due }
+    }
+
+    /// When something can be done about it. If nothing is left to do, it is forgotten when it may be read again.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        let read = (self.asked.is_some() && self.reading.is_none()).then(|| self.next_read.max(self.retry));
+        let tell = (self.next.is_some() && self.told.is_none()).then_some(self.tell);
+        let is_idle = self.asked.is_none() && self.reading.is_none() && self.next.is_none() && self.told.is_none();
+        let forget = is_idle.then_some(self.next_read);
+        [read, tell, forget].into_iter().flatten().min()
+    }
+
+    /// The last state that is to be handed on or is handed on now.
+    pub(super) fn version(&self) -> Option<Version> {
+        let next = self.next.as_ref().and_then(|next| next.seen.version);
+        next.or_else(|| self.told.as_ref()?.version)
+    }
+
+    pub(super) fn ask_again(&mut self, ask: Ask) {
+        let mut ask = ask.again();
+        if let Some(later) = self.asked.take() {
+            ask.join(later);
+        }
+        self.asked = Some(ask);
+    }
+}
+
+impl Version {
+    pub(super) fn of(mark: &Mark) -> Self {
+        Self { updated: mark.updated, digest: mark.digest }
+    }
+
+    pub(super) fn mark(self, key: &Key, is_done: bool, is_under_way: bool) -> Mark {
+        let Self { updated, digest } = self;
+        Mark { object: key.object.clone(), updated, digest, is_done, is_under_way }
+    }
+}
+
+/// The pause before something is tried again that has failed so often.
+pub(super) fn pause(times: u32) -> Duration {
+    FIRST_PAUSE.saturating_mul(1 << times.saturating_sub(1).min(16)).min(LONGEST_PAUSE)
+}

@@ -1,0 +1,122 @@
+//! Reads what a call claims to have changed, over the verified API.
+
+use std::sync::Arc;
+
+use super::change::ChangedObject;
+use super::object::{Key, Seen};
+use super::shims::FeedShim as _;
+use super::version::{Digester, Version};
+use crate::error::{Error, ErrorKind};
+use crate::feed::Resource;
+use crate::provisions::Provisions;
+use crate::types::{ProvisionId, Timestamp, UserInformationInquiryId, UserOnboardingId};
+use crate::users::{UserClient, Users};
+use crate::webhook::mark::Mark;
+use crate::webhook::{Hint, HintJournal, HintedObject};
+
+/// What reads objects.
+pub(super) struct Reads {
+    pub(super) provisions: Provisions,
+    pub(super) users: Users,
+    pub(super) digester: Digester,
+    /// Whether a session of a user may be opened.
+    pub(super) opens_sessions: bool,
+}
+
+/// What came of a read.
+pub(super) enum Outcome {
+    /// It has shown a state, or the call is to be handed on unconfirmed. The mark is the journal's, after the read.
+    Seen(Seen, Option<Mark>),
+    /// The call claims nothing that was not handed on and done: nothing was read.
+    Known,
+    /// bunq does not show it to this caller.
+    NotOurs,
+    /// The session of the user is not open, and there is no call to hand on.
+    NotOpen,
+}
+
+impl Reads {
+    pub(super) async fn outcome(
+        &self,
+        journal: &dyn HintJournal,
+        key: &Key,
+        claim: Option<Timestamp>,
+        hint: Option<Box<Hint>>,
+    ) -> Result<Outcome, Error> {
+        if let Some(claim) = claim
+            && let Some(mark) = journal.mark_of(&key.object).await?
+            && mark.is_done
+            && Version::of(&mark).covers(claim)
+        {
+            return Ok(Outcome::Known);
+        }
+        let seen = match self.seen(key).await {
+            Ok(seen) => seen,
+            Err(error) if is_not_ours(&error) => return Ok(Outcome::NotOurs),
+            Err(error) => return Err(error),
+        };
+        match (seen, hint) {
+            (Some(seen), _) => Ok(Outcome::Seen(seen, journal.mark_of(&key.object).await?)),
+            (None, Some(hint)) => {
+                let object = ChangedObject::Unconfirmed { provision_id: key.object.provision_id, hint };
+                Ok(Outcome::Seen(Seen { object, version: None, is_under_way: false }, None))
+            }
+            (None, None) => Ok(Outcome::NotOpen),
+        }
+    }
+
+    /// Reads an object. `None`: nothing reads it, or not now.
+    async fn seen(&self, key: &Key) -> Result<Option<Seen>, Error> {
+        match (&key.object.object, key.object.provision_id) {
+            (&HintedObject::Provision(id), _) => {
+                let provision = self.provisions.feed().hear(id).await?;
+                let (version, is_under_way) = (self.digester.provision(&provision)?, provision.status.is_in_progress());
+                Ok(Some(Seen { object: ChangedObject::Provision(provision), version: Some(version), is_under_way }))
+            }
+            (&HintedObject::Onboarding(id), Some(provision_id)) => self.onboarding(provision_id, id).await,
+            (&HintedObject::Inquiry(id), Some(provision_id)) => self.inquiry(provision_id, id).await,
+            (HintedObject::Onboarding(_) | HintedObject::Inquiry(_), None) | (HintedObject::Other { .. }, _) => {
+                Ok(None)
+            }
+        }
+    }
+
+    async fn onboarding(&self, provision_id: ProvisionId, id: UserOnboardingId) -> Result<Option<Seen>, Error> {
+        let Some(user) = self.open_user(provision_id).await? else { return Ok(None) };
+        let Some(onboarding) = if_still_open(user.onboardings_feed().hear(id).await)? else { return Ok(None) };
+        let (version, is_under_way) = (Some(self.digester.onboarding(&onboarding)?), !onboarding.is_terminal());
+        Ok(Some(Seen { object: ChangedObject::Onboarding { provision_id, onboarding }, version, is_under_way }))
+    }
+
+    async fn inquiry(&self, provision_id: ProvisionId, id: UserInformationInquiryId) -> Result<Option<Seen>, Error> {
+        let Some(user) = self.open_user(provision_id).await? else { return Ok(None) };
+        let Some(inquiry) = if_still_open(user.inquiries_feed().hear(id).await)? else { return Ok(None) };
+        let (version, is_under_way) = (Some(self.digester.inquiry(&inquiry)?), !inquiry.is_terminal());
+        Ok(Some(Seen { object: ChangedObject::Inquiry { provision_id, inquiry }, version, is_under_way }))
+    }
+
+    /// A client of the user whose calls open no session. `None` if none is open.
+    async fn open_user(&self, id: ProvisionId) -> Result<Option<UserClient>, Error> {
+        let user = self.users.of(id);
+        match user.if_open().await? {
+            None if self.opens_sessions => {
+                user.open_last().await?;
+                user.if_open().await
+            }
+            open => Ok(open),
+        }
+    }
+}
+
+/// Whether bunq says that there is no such object, or not for this caller.
+fn is_not_ours(error: &Error) -> bool {
+    error.is_from_bunq() && matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Forbidden)
+}
+
+/// What was read. `None` if bunq has refused the session: it is not open any more.
+fn if_still_open<T>(read: Result<Arc<T>, Error>) -> Result<Option<Arc<T>>, Error> {
+    match read {
+        Err(error) if error.kind() == ErrorKind::Unauthorized => Ok(None),
+        read => read.map(Some),
+    }
+}

@@ -1,0 +1,133 @@
+//! What the task of [`Changes`](super::Changes), whoever takes changes, and those changes have in common.
+
+use std::sync::{Arc, Mutex};
+
+use futures_util::future::{join, join_all};
+use futures_util::task::AtomicWaker;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::change::ChangedObject;
+use super::look::Look;
+use super::object::{Ask, Key};
+use super::objects::{Given, Job, Objects};
+use super::reads::{Outcome, Reads};
+use crate::error::Error;
+use crate::sync::lock;
+use crate::types::ProvisionId;
+use crate::webhook::{EntryId, Hint, HintJournal};
+
+pub(super) struct Shared {
+    pub(super) journal: Arc<dyn HintJournal>,
+    pub(super) objects: Mutex<Objects>,
+    /// Entries that are done, and that the journal could not be told.
+    undone: Mutex<Vec<EntryId>>,
+    /// Hints of which it is not known whose they are, since the custody could not be read.
+    pub(super) put_off: Mutex<Vec<(EntryId, Hint)>>,
+    /// The last entry that was taken from the journal.
+    pub(super) last_entry: Mutex<Option<EntryId>>,
+    pub(super) look: tokio::sync::Mutex<Look>,
+    /// Wakes the task.
+    pub(super) changed: Notify,
+    /// Wakes what takes hints in.
+    pub(super) has_room: Notify,
+    /// Wakes whoever takes changes.
+    pub(super) taker: AtomicWaker,
+}
+
+impl Shared {
+    pub(super) fn new(journal: Arc<dyn HintJournal>) -> Self {
+        let (objects, undone, put_off, last_entry, look, changed, has_room, taker) = Default::default();
+        Self { journal, objects, undone, put_off, last_entry, look, changed, has_room, taker }
+    }
+
+    pub(super) fn ask(&self, key: Key, ask: Ask) {
+        lock(&self.objects).ask(key, ask, Instant::now());
+        self.changed.notify_one();
+    }
+
+    pub(super) fn opened(&self, id: ProvisionId) {
+        lock(&self.objects).opened(id, Instant::now());
+        self.changed.notify_one();
+    }
+
+    pub(super) fn take(&self) -> Option<Given> {
+        let given = lock(&self.objects).take()?;
+        self.changed.notify_one();
+        Some(given)
+    }
+
+    /// Tells the journal that a change is done.
+    pub(super) async fn done(&self, key: &Key) -> Result<(), Error> {
+        let (mark, entries) = lock(&self.objects).to_be_done(key);
+        let marked = async {
+            match mark {
+                Some(mark) => self.journal.mark(mark).await,
+                None => Ok(()),
+            }
+        };
+        let done = join_all(entries.into_iter().map(|entry| self.journal.done(entry)));
+        let (marked, done) = join(marked, done).await;
+        marked?;
+        done.into_iter().collect::<Result<(), Error>>()?;
+        lock(&self.objects).done(key, Instant::now());
+        self.changed.notify_one();
+        Ok(())
+    }
+
+    pub(super) fn dropped(&self, key: &Key, object: &ChangedObject) {
+        lock(&self.objects).dropped(key, object.clone().into_hint(), Instant::now());
+        self.changed.notify_one();
+    }
+
+    /// Tells the journal of entries that nothing is to be done for any more. What fails is told again with the next look.
+    pub(super) async fn forget(&self, entries: impl IntoIterator<Item = EntryId>) {
+        let done = entries.into_iter().map(async |entry| (entry, self.journal.done(entry).await));
+        for (entry, done) in join_all(done).await {
+            if let Err(error) = done {
+                tracing::warn!(%error, "the journal of hints keeps an entry that is done");
+                lock(&self.objects).numbers.failed += 1;
+                lock(&self.undone).push(entry);
+            }
+        }
+    }
+
+    /// Tells the journal again what it could not be told.
+    pub(super) async fn forget_again(&self) {
+        let undone = std::mem::take(&mut *lock(&self.undone));
+        self.forget(undone).await;
+    }
+
+    /// Does a job, and says what has come of it.
+    pub(super) async fn work(&self, reads: &Reads, job: Job) {
+        let (key, claim, hint) = match job {
+            Job::Read { key, claim, hint } => (key, claim, hint),
+            Job::Mark { key, mark } => {
+                let kept = self.journal.mark(mark).await;
+                if let Err(error) = &kept {
+                    tracing::warn!(%error, "a change is not handed on yet: the journal of hints cannot be written");
+                }
+                return lock(&self.objects).marked(&key, kept.is_ok(), Instant::now());
+            }
+        };
+        let outcome = reads.outcome(&*self.journal, &key, claim, hint).await;
+        let done = self.learn(&key, outcome);
+        self.forget(done).await;
+    }
+
+    /// Learns what has come of a read. Returns the entries that are done.
+    fn learn(&self, key: &Key, outcome: Result<Outcome, Error>) -> Vec<EntryId> {
+        let (mut objects, now) = (lock(&self.objects), Instant::now());
+        match outcome {
+            Ok(Outcome::Seen(seen, mark)) => objects.seen(key, seen, mark.as_ref(), now),
+            Ok(Outcome::Known) => objects.known(key),
+            Ok(Outcome::NotOurs) => objects.not_ours(key),
+            Ok(Outcome::NotOpen) => objects.not_open(key),
+            Err(error) => {
+                tracing::debug!(%error, "an object that has perhaps changed is not read yet");
+                objects.failed(key, now);
+                Vec::new()
+            }
+        }
+    }
+}

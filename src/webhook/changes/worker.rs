@@ -1,0 +1,127 @@
+//! The task of [`Changes`](super::Changes): takes hints in, has objects read and marked when they are due, and looks by itself.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::{join4, pending, select};
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::intake::Intake;
+use super::look::Looking;
+use super::reads::Reads;
+use super::shared::Shared;
+use crate::notifications::Notifications;
+use crate::sync::lock;
+use crate::transport::credentials::BoxFuture;
+use crate::transport::shutdown::Gate;
+
+/// How long the journal and the custody are left alone after one could not be read.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// All that the task needs beside what it shares.
+pub(super) struct Worker {
+    pub(super) shared: Arc<Shared>,
+    pub(super) reads: Reads,
+    pub(super) intake: Intake,
+    pub(super) notifications: Notifications,
+    /// Counts the hints that the receiver has kept.
+    pub(super) arrivals: watch::Receiver<u64>,
+    pub(super) look_interval: Duration,
+    pub(super) gate: Gate,
+}
+
+impl Worker {
+    /// Works until the client is shut down.
+    pub(super) async fn run(self: Arc<Self>) {
+        // The task before may have ended with its runtime, in the middle of something.
+        lock(&self.shared.objects).begin_again(Instant::now());
+        let work = join4(self.take_hints(), self.look(), self.hear_of_sessions(), self.do_jobs());
+        select(pin!(work), pin!(self.gate.shut())).await;
+    }
+
+    async fn take_hints(&self) {
+        let mut arrivals = self.arrivals.clone();
+        loop {
+            // Those that come from here on are not missed.
+            arrivals.borrow_and_update();
+            let taken = self.intake.take_all(&self.shared).await;
+            if let Err(error) = &taken {
+                tracing::warn!(%error, "hints are not taken from the journal yet");
+            }
+            let is_any_left = taken.is_err() | self.intake.take_put_off(&self.shared).await;
+            let arrived = async {
+                if arrivals.changed().await.is_err() {
+                    // The receiver is gone. Another may still fill the journal.
+                    pending::<()>().await;
+                }
+            };
+            let pause = if is_any_left { PAUSE } else { self.look_interval };
+            select(pin!(arrived), pin!(sleep(pause))).await;
+        }
+    }
+
+    async fn look(&self) {
+        let Self { shared, intake, reads, notifications, .. } = self;
+        let looking = Looking { shared, intake, reads, notifications };
+        while let Err(error) = looking.take_over().await {
+            tracing::warn!(%error, "what was handed on before is not taken from the journal yet");
+            sleep(PAUSE).await;
+        }
+        loop {
+            let next = Instant::now() + self.look_interval;
+            shared.forget_again().await;
+            looking.look().await;
+            sleep_until(next).await;
+        }
+    }
+
+    async fn hear_of_sessions(&self) {
+        let mut opened = self.reads.users.opened_sessions();
+        loop {
+            match opened.recv().await {
+                Ok(id) => self.shared.opened(id),
+                // What was missed is handed on unconfirmed.
+                Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => return pending().await,
+            }
+        }
+    }
+
+    async fn do_jobs(&self) {
+        let shared = &self.shared;
+        let mut running: FuturesUnordered<BoxFuture<'_, ()>> = FuturesUnordered::new();
+        loop {
+            let mut done = Vec::new();
+            let due = {
+                let (mut objects, now) = (lock(&shared.objects), Instant::now());
+                while let Some(job) = objects.begin(now, &mut done) {
+                    running.push(Box::pin(shared.work(&self.reads, job)));
+                }
+                if !objects.is_crowded() {
+                    shared.has_room.notify_one();
+                }
+                objects.next_due()
+            };
+            if !done.is_empty() {
+                running.push(Box::pin(shared.forget(done)));
+            }
+            shared.taker.wake();
+            let due = async {
+                match due {
+                    Some(due) => sleep_until(due).await,
+                    None => pending().await,
+                }
+            };
+            let (changed, due) = (pin!(shared.changed.notified()), pin!(due));
+            let woken = select(changed, due);
+            match running.is_empty() {
+                true => _ = woken.await,
+                false => _ = select(running.next(), woken).await,
+            }
+        }
+    }
+}
