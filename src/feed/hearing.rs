@@ -40,7 +40,6 @@ impl Hearing {
     /// Has waiters poll once in `net_interval` alone, or less often if that is their own interval, as long as the guard lives and calls
     /// come. Several guards have the shortest of their intervals.
     #[cfg(feature = "webhook")]
-    #[cfg_attr(not(test), expect(dead_code, reason = "nothing hands changes on yet"))]
     pub(crate) fn begin(&self, net_interval: Duration) -> HearingGuard {
         self.0.send_modify(|mode| mode.net_intervals.push(net_interval));
         HearingGuard { hearing: self.clone(), net_interval }

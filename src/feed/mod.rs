@@ -27,6 +27,8 @@ use tokio::sync::broadcast;
 use tokio::time::{Instant, sleep_until, timeout};
 
 pub(crate) use self::hearing::Hearing;
+#[cfg(feature = "webhook")]
+pub(crate) use self::hearing::HearingGuard;
 pub(crate) use self::knowledge::Moment;
 use self::knowledge::{Knowledge, Known};
 pub use self::resource::Resource;

@@ -8,7 +8,6 @@ use tokio::sync::{Semaphore, watch};
 use super::intake::Intake;
 use super::reads::Reads;
 use super::shared::Shared;
-use super::shims::FeedShim as _;
 use super::version::Digester;
 use super::worker::Worker;
 use super::{Bank, Changes};

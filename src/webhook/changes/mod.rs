@@ -14,7 +14,6 @@ mod object;
 mod objects;
 mod reads;
 mod shared;
-mod shims;
 #[cfg(test)]
 mod tests;
 mod version;
@@ -34,8 +33,8 @@ pub use self::builder::ChangesBuilder;
 pub use self::change::{Change, ChangedObject};
 pub use self::numbers::ChangesNumbers;
 use self::objects::Given;
-use self::shims::HearingGuard;
 use self::worker::Worker;
+use crate::feed::HearingGuard;
 use crate::notifications::Notifications;
 use crate::provisions::Provisions;
 use crate::sync::lock;

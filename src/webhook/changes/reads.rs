@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use super::change::ChangedObject;
 use super::object::{Key, Seen};
-use super::shims::FeedShim as _;
 use super::version::{Digester, Version};
 use crate::error::{Error, ErrorKind};
 use crate::feed::Resource;
