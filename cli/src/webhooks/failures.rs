@@ -101,7 +101,7 @@ pub(crate) fn retry_columns() -> Vec<&'static str> {
 }
 
 fn fields(failure: Option<&NotificationFilterFailure>, is_shown: bool) -> Vec<Field> {
-    let target = failure.and_then(|failure| failure.notification_target.as_deref());
+    let target = failure.and_then(|failure| Some(failure.notification_target.as_ref()?.as_str()));
     let message = failure.and_then(|failure| failure.exception_message.as_deref());
     let message = message.map(|message| if is_shown { message } else { without_secrets(message, target) });
     vec![
