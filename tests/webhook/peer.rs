@@ -170,6 +170,10 @@ async fn ranges_and_certificates_that_cannot_be_are_refused() {
         (production().from([""; 0]), "from: it has no range".into()),
         (production().from(["192.0.2.0/24", "x"]), no_range("x")),
         (sandbox().trusted_proxies(["x"]), "trusted_proxies: `x` is no range of addresses".into()),
+        (
+            sandbox().trusted_proxies(["10.0.0.0/8", "::/0"]),
+            "trusted_proxies: it trusts everybody, so that anybody could say which address a call is from: name your proxies alone".into(),
+        ),
         (sandbox().certificate(""), certificate()),
         (sandbox().certificate("planted"), certificate()),
         (sandbox().certificate(pem("PRIVATE KEY", der(1))), certificate()),

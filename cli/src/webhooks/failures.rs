@@ -117,12 +117,19 @@ fn fields(failure: Option<&NotificationFilterFailure>, is_shown: bool) -> Vec<Fi
     ]
 }
 
-/// What bunq says of a failure, unless that has a part of the path of the URL, or of another one.
+/// How much of a part of a path is as good as the whole.
+const TELLING: usize = 8;
+
+/// What bunq says of a failure, unless that has something of the path of the URL, or of another one, or the URL is not known.
 fn without_secrets<'a>(message: &'a str, target: Option<&str>) -> &'a str {
-    let path = target.and_then(|target| target.split_once("://")).and_then(|(_, rest)| rest.split_once('/'));
-    let parts = path.map(|(_, path)| path).unwrap_or_default().split(['/', '?', '&', '=', '#']);
-    let is_told = message.contains("://") || parts.filter(|part| !part.is_empty()).any(|part| message.contains(part));
-    if is_told { "[redacted]" } else { message }
+    let path =
+        target.and_then(|target| target.split_once("://")).map(|(_, rest)| rest.split_once('/').unwrap_or_default().1);
+    let Some(path) = path.filter(|_| !message.contains(['/', '%'])) else { return "[redacted]" };
+    let is_told = |part: &str| {
+        let told = |part: &[u8]| message.as_bytes().windows(part.len()).any(|window| window == part);
+        part.as_bytes().windows(TELLING.min(part.len()).max(1)).any(told)
+    };
+    if path.split(['/', '?', '&', '=', '#']).any(is_told) { "[redacted]" } else { message }
 }
 
 fn retry_fields(retried: Option<(u64, &'static str)>) -> Vec<Field> {
@@ -140,15 +147,23 @@ mod tests {
     #[test]
     fn what_bunq_says_of_a_failure_shows_no_part_of_the_path() {
         test_timeout::start();
-        let target = Some("https://partner.example.com/bunq/planted?key=value");
+        let target = Some("https://partner.example.com/bunq/planted-segment?key=value");
         for told in ["Connection timed out after 10000 milliseconds", "The target responded with 500"] {
             assert_eq!(without_secrets(told, target), told);
         }
-        for told in
-            ["no route to https://partner.example.com/x", "POST /bunq/planted: 500", "the segment planted", "key value"]
-        {
+        for told in [
+            "no route to https://partner.example.com/x",
+            "POST /bunq/planted: 500",
+            "the segment planted-segment",
+            "cut off after planted-se",
+            "the segment planted%2Dsegment",
+            "key value",
+        ] {
             assert_eq!(without_secrets(told, target), "[redacted]");
         }
-        assert_eq!(without_secrets("planted", None), "planted");
+        let no_path = Some("https://partner.example.com");
+        assert_eq!(without_secrets("it did not respond", no_path), "it did not respond");
+        // Whatever it is, it may be of the path.
+        assert_eq!(without_secrets("it did not respond", None), "[redacted]");
     }
 }

@@ -4,7 +4,7 @@ use std::slice;
 use std::time::Duration;
 
 use bunq_partner::types::NotificationCategory;
-use bunq_partner::{ErrorKind, ProvisionId};
+use bunq_partner::{Environment, ErrorKind, ProvisionId};
 use serde_json::{Value, json};
 
 use super::super::arguments::OutputFormat;
@@ -24,7 +24,8 @@ pub(super) async fn run(
     id: ProvisionId,
 ) -> Result<(), Failure> {
     let (client, connection) = (invocation.client()?, &invocation.connection);
-    if connection.may_be_bunqs() {
+    // The key goes to whoever answers there.
+    if !Environment::is_loopback(&connection.base_url) {
         let failure = Failure::usage("bunq cannot be asked for a notification: trigger is for a sandbox on loopback");
         return Err(failure.with_hint("start `bunq-partner sandbox`, and give its address with --base-url"));
     }

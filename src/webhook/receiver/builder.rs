@@ -1,6 +1,6 @@
 //! The settings of the receiver.
 
-use std::sync::{Arc, Once};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
@@ -10,6 +10,7 @@ use super::numbers::Counters;
 use super::peer::Peers;
 use super::place::Place;
 use super::ranges::Range;
+use super::seldom::Seldom;
 use super::service::{Inner, Receiver};
 use crate::environment::Environment;
 use crate::error::Error;
@@ -154,9 +155,15 @@ impl ReceiverBuilder {
             (None, Environment::Production) => vec![BUNQS.to_owned()],
             (None, Environment::Sandbox) => Vec::new(),
         };
+        let trusted_proxies = Range::parse_all("trusted_proxies", &trusted_proxies)?;
+        if trusted_proxies.iter().any(Range::is_everybody) {
+            let problem =
+                "it trusts everybody, so that anybody could say which address a call is from: name your proxies alone";
+            return Err(Error::invalid_input("trusted_proxies", problem));
+        }
         let peers = Peers {
             ranges: Range::parse_all("from", &ranges)?,
-            trusted_proxies: Range::parse_all("trusted_proxies", &trusted_proxies)?,
+            trusted_proxies,
             certificates: certificates.into_iter().collect::<Result<_, _>>()?,
         };
         if !(1..=LARGEST).contains(&max_body_size) {
@@ -171,12 +178,12 @@ impl ReceiverBuilder {
             return Err(Error::invalid_input("max_calls", format_args!("{max_calls} is not at least 1")));
         }
         let (turns, journal) = (Semaphore::new(max_calls), Arc::new(journal));
-        let (refused, counters, arrivals) = (Once::new(), Counters::default(), watch::Sender::new(0));
+        let (seldom, counters, arrivals) = (Seldom::default(), Counters::default(), watch::Sender::new(0));
         let place_of_changes = Arc::new(Semaphore::new(1));
         let inner = Inner {
             place,
             peers,
-            refused,
+            seldom,
             max_body_size,
             body_timeout,
             turns,

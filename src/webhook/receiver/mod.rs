@@ -6,6 +6,7 @@ mod numbers;
 mod peer;
 mod place;
 mod ranges;
+mod seldom;
 mod service;
 
 pub use self::builder::ReceiverBuilder;

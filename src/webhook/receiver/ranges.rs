@@ -39,6 +39,11 @@ impl Range {
         ranges.collect::<Result<_, _>>().map_err(|problem| Error::invalid_input(setting, problem))
     }
 
+    /// Whether it has all addresses of its kind.
+    pub(super) fn is_everybody(&self) -> bool {
+        self.prefix == 0
+    }
+
     /// Whether an address, which is not IPv4 within IPv6, is in this range.
     pub(super) fn contains(&self, address: IpAddr) -> bool {
         let same = match (self.first, address) {

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::pin::pin;
-use std::sync::{Arc, Once};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use tower_service::Service;
 use super::numbers::{Counters, Outcome, ReceiverNumbers};
 use super::peer::Peers;
 use super::place::Place;
+use super::seldom::Seldom;
 use crate::transport::credentials::BoxFuture;
 use crate::types::Timestamp;
 use crate::webhook::{Appended, HintJournal, Notification};
@@ -41,7 +42,8 @@ use crate::webhook::{Appended, HintJournal, Notification};
 /// `Debug` or in the log.
 ///
 /// Who calls is told by the server, as a [`Peer`](crate::webhook::Peer). In production, calls are taken from bunq's addresses alone, so
-/// that without a `Peer` all are refused. The log says once why a call on the right path was refused because of who calls.
+/// that without a `Peer` all are refused. The log says why a call on the right path was refused because of who calls, and why one was
+/// answered with 503: each reason once an hour, with the number of such calls.
 ///
 /// Connections are the server's: that an idle one ends, how many there are, and how long its headers may take.
 /// [`guide::webhooks`](crate::guide::webhooks) has the settings.
@@ -58,8 +60,7 @@ impl<J> Clone for Receiver<J> {
 pub(super) struct Inner<J> {
     pub(super) place: Place,
     pub(super) peers: Peers,
-    /// That a call was refused because of who calls, is logged once: a stranger could fill the log.
-    pub(super) refused: Once,
+    pub(super) seldom: Seldom,
     pub(super) max_body_size: usize,
     pub(super) body_timeout: Duration,
     /// One for each call that may be in progress.
@@ -101,7 +102,9 @@ impl<J: HintJournal> Inner<J> {
             return Outcome::WrongPath;
         }
         if let Err(problem) = admitted {
-            self.refused.call_once(|| tracing::error!("a call on the right path was answered with 404: {problem}"));
+            if let Some(count) = self.seldom.count(problem) {
+                tracing::error!(count, "a call on the right path was answered with 404: {problem}");
+            }
             return Outcome::WrongPeer;
         }
         if parts.method != Method::POST {
@@ -115,7 +118,7 @@ impl<J: HintJournal> Inner<J> {
             return Outcome::TooLarge;
         }
         let Ok(_turn) = self.turns.try_acquire() else {
-            tracing::warn!("a notification was answered with 503: too many calls are in progress");
+            self.warn("too many calls are in progress");
             return Outcome::Busy;
         };
         let arrived = Timestamp::from(jiff::Timestamp::now());
@@ -131,13 +134,22 @@ impl<J: HintJournal> Inner<J> {
                 Outcome::Kept
             }
             Ok(Appended::Full) => {
-                tracing::warn!("a notification was answered with 503: the journal is full");
+                self.warn("the journal is full");
                 Outcome::Full
             }
             Err(error) => {
-                tracing::error!(%error, "a notification was answered with 503: the journal cannot be written");
+                let problem = "the journal cannot be written";
+                if let Some(count) = self.seldom.count(problem) {
+                    tracing::error!(count, %error, "a notification was answered with 503: {problem}");
+                }
                 Outcome::Failed
             }
+        }
+    }
+
+    fn warn(&self, problem: &'static str) {
+        if let Some(count) = self.seldom.count(problem) {
+            tracing::warn!(count, "a notification was answered with 503: {problem}");
         }
     }
 
