@@ -32,7 +32,7 @@ type Changed = Arc<Mutex<HashMap<u64, (i64, u64)>>>;
 
 /// Whether the bank shows older states of a provision after newer ones.
 fn lags(id: u64) -> bool {
-    id % 2 == 0
+    id.is_multiple_of(2)
 }
 
 /// A process that was started, and the lines that it says.
@@ -119,7 +119,7 @@ async fn fifty_kills_lose_no_change_and_hand_none_on_after_a_newer_one() {
             let (change, reads) = changed.entry(id).or_default();
             *reads += 1;
             // Every third read of every second provision shows what was long before.
-            let lags = lags(id) && *reads % 3 == 0;
+            let lags = lags(id) && reads.is_multiple_of(3);
             let shown = if lags { 0.max(*change - 10) } else { *change };
             provision["updated"] = json!(format!("2025-01-01 00:00:{:02}.{:06}", shown / 1_000_000, shown % 1_000_000));
         }

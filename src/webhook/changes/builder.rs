@@ -105,7 +105,8 @@ impl ChangesBuilder {
         let shared = Arc::new(Shared::new(journal));
         let intake = Intake { users: users.clone(), unconfirmed };
         let reads = Reads { provisions, users, digester: Digester::new(&api_key), opens_sessions };
-        let worker = Worker { shared, reads, intake, notifications, arrivals, look_interval, gate };
+        let last_look = Default::default();
+        let worker = Worker { shared, reads, intake, notifications, last_look, arrivals, look_interval, gate };
         Ok(Changes::new(worker, place, hearing))
     }
 }

@@ -3,11 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::changed_object::ChangedObject;
 use super::object::Key;
 use super::shared::Shared;
 use crate::error::Error;
-use crate::types::{Provision, ProvisionId, UserInformationInquiry, UserOnboarding};
-use crate::webhook::Hint;
 
 /// An object that has changed, as [`Changes`](crate::webhook::Changes) hand it on.
 ///
@@ -19,47 +18,6 @@ pub struct Change {
     object: ChangedObject,
     /// What becomes of it is told to these; `None` once it was.
     given: Option<(Arc<Shared>, Key)>,
-}
-
-/// What has changed.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub enum ChangedObject {
-    /// A provision, as it was read.
-    Provision(Arc<Provision>),
-    /// The onboarding of a user, as it was read.
-    Onboarding {
-        /// The provision that has made the user.
-        provision_id: ProvisionId,
-        /// The onboarding.
-        onboarding: Arc<UserOnboarding>,
-    },
-    /// An inquiry about a user, as it was read.
-    Inquiry {
-        /// The provision that has made the user.
-        provision_id: ProvisionId,
-        /// The inquiry.
-        inquiry: Arc<UserInformationInquiry>,
-    },
-    /// Something that a call claims, and that nobody has confirmed: the call may be forged. Ids alone are known.
-    ///
-    /// The session of the user is not open, or no operation reads what the call is about.
-    Unconfirmed {
-        /// The provision that has made the user. `None` if the call does not say whose object it is about.
-        provision_id: Option<ProvisionId>,
-        /// What the call says.
-        hint: Box<Hint>,
-    },
-}
-
-impl ChangedObject {
-    /// The call, if nobody has confirmed it.
-    pub(super) fn into_hint(self) -> Option<Box<Hint>> {
-        match self {
-            Self::Unconfirmed { hint, .. } => Some(hint),
-            Self::Provision(_) | Self::Onboarding { .. } | Self::Inquiry { .. } => None,
-        }
-    }
 }
 
 impl Change {

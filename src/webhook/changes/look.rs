@@ -40,12 +40,13 @@ pub(super) struct Looking<'a> {
     pub(super) intake: &'a Intake,
     pub(super) reads: &'a Reads,
     pub(super) notifications: &'a Notifications,
+    pub(super) last: &'a mut Look,
 }
 
 impl Looking<'_> {
     /// What the process before has handed on: it is read again if it is not done, and looked at if it was under way.
-    pub(super) async fn take_over(&self) -> Result<(), Error> {
-        let (journal, mut look, mut after) = (&self.shared.journal, self.shared.look.lock().await, None);
+    pub(super) async fn take_over(&mut self) -> Result<(), Error> {
+        let (journal, mut after) = (&self.shared.journal, None);
         loop {
             let page = journal.marks(after.as_ref()).await?;
             let Some(last) = page.last() else { return Ok(()) };
@@ -53,7 +54,7 @@ impl Looking<'_> {
             for mark in page {
                 let key = Key { object: mark.object, call: None };
                 match (&key.object.object, mark.is_under_way) {
-                    (&HintedObject::Provision(id), true) => _ = look.under_way.insert(id, None),
+                    (&HintedObject::Provision(id), true) => _ = self.last.under_way.insert(id, None),
                     (_, is_under_way) => lock(&self.shared.objects).follow(&key, is_under_way),
                 }
                 if !mark.is_done {
@@ -64,12 +65,11 @@ impl Looking<'_> {
         }
     }
 
-    pub(super) async fn look(&self) {
-        let look = &mut *self.shared.look.lock().await;
-        if let Err(error) = self.failures(look).await {
+    pub(super) async fn look(&mut self) {
+        if let Err(error) = self.failures().await {
             tracing::warn!(%error, "the failed deliveries are not looked at");
         }
-        if let Err(error) = self.provisions(look).await {
+        if let Err(error) = self.provisions().await {
             tracing::warn!(%error, "the provisions under way are not looked at");
         }
         let followed = lock(&self.shared.objects).followed();
@@ -79,11 +79,11 @@ impl Looking<'_> {
     }
 
     /// Takes in the failures that have come since the last look, the oldest first.
-    async fn failures(&self, look: &mut Look) -> Result<(), Error> {
+    async fn failures(&mut self) -> Result<(), Error> {
         let mut failures = pin!(self.notifications.failures());
         let mut new = Vec::new();
         while let Some(failure) = failures.try_next().await? {
-            if look.newest_failure.is_some_and(|newest| failure.id <= newest) {
+            if self.last.newest_failure.is_some_and(|newest| failure.id <= newest) {
                 break;
             }
             if new.len() == MAX_FOUND {
@@ -97,12 +97,12 @@ impl Looking<'_> {
             if self.intake.take_hint(self.shared, None, hint).await? {
                 lock(&self.shared.objects).numbers.found += 1;
             }
-            look.newest_failure = Some(id);
+            self.last.newest_failure = Some(id);
         }
         Ok(())
     }
 
-    async fn provisions(&self, look: &mut Look) -> Result<(), Error> {
+    async fn provisions(&mut self) -> Result<(), Error> {
         let statuses = ProvisionStatus::of(&[Phase::Setup, Phase::Reset, Phase::Closing]);
         let list = self.reads.provisions.list().status(statuses).count(PageSize::MAX);
         let (mut listed, mut shown, mut oldest) = (pin!(list.stream()), HashMap::new(), None);
@@ -114,20 +114,20 @@ impl Looking<'_> {
                 break;
             }
             let (id, version) = (provision.id, self.reads.digester.provision(&provision)?);
-            let before = look.under_way.get(&id).copied().flatten();
+            let before = self.last.under_way.get(&id).copied().flatten();
             if before != Some(version) && self.is_news(id, version, before).await? {
                 self.found(id);
             }
             shown.insert(id, Some(version));
         }
-        for (id, _) in std::mem::take(&mut look.under_way) {
+        for id in self.last.under_way.keys().copied() {
             // What was left out may be under way as before.
             let is_left_out = oldest.is_some_and(|oldest| id < oldest);
             if !shown.contains_key(&id) && !is_left_out && !self.is_over(id).await? {
                 self.found(id);
             }
         }
-        look.under_way = shown;
+        self.last.under_way = shown;
         Ok(())
     }
 

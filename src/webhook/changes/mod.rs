@@ -7,6 +7,7 @@
 
 mod builder;
 mod change;
+mod changed_object;
 mod intake;
 mod look;
 mod numbers;
@@ -30,7 +31,8 @@ use tokio::task::JoinHandle;
 use tracing::Span;
 
 pub use self::builder::ChangesBuilder;
-pub use self::change::{Change, ChangedObject};
+pub use self::change::Change;
+pub use self::changed_object::ChangedObject;
 pub use self::numbers::ChangesNumbers;
 use self::objects::Given;
 use self::worker::Worker;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::change::ChangedObject;
+use super::changed_object::ChangedObject;
 use super::version::Version;
 use crate::types::Timestamp;
 use crate::webhook::mark::{Mark, MarkedObject};

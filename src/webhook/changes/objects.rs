@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::change::ChangedObject;
+use super::changed_object::ChangedObject;
 use super::numbers::ChangesNumbers;
 use super::object::{Ask, Key, News, Object, Seen, Stage, Told, pause};
 use super::version::Version;

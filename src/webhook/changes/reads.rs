@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::change::ChangedObject;
+use super::changed_object::ChangedObject;
 use super::object::{Key, Seen};
 use super::version::{Digester, Version};
 use crate::error::{Error, ErrorKind};

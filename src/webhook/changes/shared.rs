@@ -7,8 +7,7 @@ use futures_util::task::AtomicWaker;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::change::ChangedObject;
-use super::look::Look;
+use super::changed_object::ChangedObject;
 use super::object::{Ask, Key};
 use super::objects::{Given, Job, Objects};
 use super::reads::{Outcome, Reads};
@@ -26,7 +25,6 @@ pub(super) struct Shared {
     pub(super) put_off: Mutex<Vec<(EntryId, Hint)>>,
     /// The last entry that was taken from the journal.
     pub(super) last_entry: Mutex<Option<EntryId>>,
-    pub(super) look: tokio::sync::Mutex<Look>,
     /// Wakes the task.
     pub(super) changed: Notify,
     /// Wakes what takes hints in.
@@ -37,8 +35,8 @@ pub(super) struct Shared {
 
 impl Shared {
     pub(super) fn new(journal: Arc<dyn HintJournal>) -> Self {
-        let (objects, undone, put_off, last_entry, look, changed, has_room, taker) = Default::default();
-        Self { journal, objects, undone, put_off, last_entry, look, changed, has_room, taker }
+        let (objects, undone, put_off, last_entry, changed, has_room, taker) = Default::default();
+        Self { journal, objects, undone, put_off, last_entry, changed, has_room, taker }
     }
 
     pub(super) fn ask(&self, key: Key, ask: Ask) {

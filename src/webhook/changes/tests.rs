@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::change::ChangedObject;
+use super::changed_object::ChangedObject;
 use super::object::{Ask, Key, Seen};
 use super::objects::{Job, Objects};
 use super::version::{Digester, Version};
@@ -406,7 +406,8 @@ fn what_was_not_confirmed_is_once_the_session_is_open() {
 fn what_was_in_progress_is_begun_again_by_another_task() {
     test_timeout::start();
     let mut world = World::new();
-    (world.call(1, 1), world.call(2, 2));
+    world.call(1, 1);
+    world.call(2, 2);
     assert_eq!(world.reads(), [1, 2]);
     world.objects.seen(&key(2), seen(2), None, world.now);
     assert!(matches!(world.objects.begin(world.now, &mut Vec::new()), Some(Job::Mark { .. })));

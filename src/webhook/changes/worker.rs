@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::intake::Intake;
-use super::look::Looking;
+use super::look::{Look, Looking};
 use super::reads::Reads;
 use super::shared::Shared;
 use crate::notifications::Notifications;
@@ -28,6 +28,8 @@ pub(super) struct Worker {
     pub(super) reads: Reads,
     pub(super) intake: Intake,
     pub(super) notifications: Notifications,
+    /// Held by the task.
+    pub(super) last_look: tokio::sync::Mutex<Look>,
     /// Counts the hints that the receiver has kept.
     pub(super) arrivals: watch::Receiver<u64>,
     pub(super) look_interval: Duration,
@@ -66,7 +68,8 @@ impl Worker {
 
     async fn look(&self) {
         let Self { shared, intake, reads, notifications, .. } = self;
-        let looking = Looking { shared, intake, reads, notifications };
+        let last = &mut *self.last_look.lock().await;
+        let mut looking = Looking { shared, intake, reads, notifications, last };
         while let Err(error) = looking.take_over().await {
             tracing::warn!(%error, "what was handed on before is not taken from the journal yet");
             sleep(PAUSE).await;
