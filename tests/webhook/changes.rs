@@ -11,7 +11,7 @@ use bunq_partner::webhook::{
     Change, ChangedObject, Changes, ChangesNumbers, FileHintJournal, HintJournal as _, HintJournalBounds, Receiver,
 };
 use bunq_partner::{
-    Client, Environment, ErrorKind, MemoryCustody, ProvisionId, RequestedStatuses, Shutdown, UserClient,
+    Client, Environment, ErrorKind, MemoryCustody, Operation, ProvisionId, RequestedStatuses, Shutdown, UserClient,
 };
 use bunq_partner_sandbox::{DeliveryFault, Fault, Injection, Pace, Profile, Sandbox};
 use futures_util::StreamExt as _;
@@ -593,4 +593,120 @@ async fn a_session_is_opened_for_a_call_if_that_is_set() {
     assert!(matches!(change.object(), ChangedObject::Onboarding { .. }), "{change:?}");
     change.done().await.unwrap();
     assert_eq!(changes.numbers().unconfirmed, 0);
+}
+
+/// How many requests the reads of many changes cost, and in which order they are told.
+async fn cost_of(world: &World, changes: &mut Changes, called: Vec<ProvisionId>) -> (usize, Vec<u64>) {
+    let count = called.len();
+    let calls = async {
+        // All of them in a minute.
+        let pause = MINUTE / u32::try_from(count).unwrap();
+        for id in called {
+            world.call(id, None).await;
+            tokio::time::sleep(pause).await;
+        }
+    };
+    let told = async {
+        let mut told = Vec::new();
+        while told.len() < count {
+            let change = changes.next().await.unwrap();
+            told.push(status(&change).0);
+            change.done().await.unwrap();
+        }
+        told
+    };
+    let ((), told) = futures_util::future::join(calls, told).await;
+    (world.reads(), told)
+}
+
+/// A bank with bunq's limits and so many provisions, of which every so-manieth is closing.
+async fn large(count: usize, closing: Option<usize>) -> (World, Vec<ProvisionId>) {
+    let sandbox = Sandbox::builder().pace(Pace::Manual).start().await.unwrap();
+    let client = sandbox.client().retry(at_once()).rate_limit(&Operation::LIST_PROVISIONS, 3, 3 * SECOND);
+    let client = client.rate_limit(&Operation::GET_PROVISION, 3, 3 * SECOND).build().unwrap();
+    let world = World::with(client, sandbox).await;
+    let ids = world.sandbox.populate(count);
+    let other = world.sandbox.client().build().unwrap();
+    let mut changing = Vec::new();
+    for id in ids.iter().copied().step_by(closing.unwrap_or(1)) {
+        if closing.is_some() {
+            let _ = other.provisions().close(id).await.unwrap();
+        }
+        changing.push(id);
+    }
+    (world, changing)
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_thousand_neighbours_in_a_minute_cost_sixty_reads() {
+    test_timeout::start();
+    let (world, ids) = large(2_000, None).await;
+    let mut changes = world.changes().await;
+    let (reads, told) = cost_of(&world, &mut changes, ids).await;
+    assert!(reads <= 60, "{reads}");
+    assert_eq!(told.len(), 2_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn changes_that_are_spread_over_many_are_found_by_their_status() {
+    test_timeout::start();
+    let (world, mut ids) = large(4_000, Some(10)).await;
+    let mut changes = world.client.changes(&world.receiver).start().unwrap();
+    // The first look finds all of them under way.
+    for _ in 0..ids.len() {
+        timeout(10 * MINUTE, changes.next()).await.unwrap().unwrap().done().await.unwrap();
+    }
+    world.sandbox.take_call_log();
+    for id in &ids {
+        assert!(world.sandbox.fail(*id));
+    }
+    // Neighbours do not come one after the other.
+    ids.sort_by_key(|id| id.get().wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let (reads, told) = cost_of(&world, &mut changes, ids.clone()).await;
+    // One for two changes.
+    assert!(reads <= 200, "{reads}");
+    assert_eq!(told.len(), ids.len());
+}
+
+/// What a wait for neighbours that close one by one costs, in requests, and how long after its change the last one is told at most.
+async fn waited(world: &World, changes: Changes, is_called: impl Fn(usize) -> bool) -> (usize, Duration) {
+    let ids = world.sandbox.populate(100);
+    let mut waits = Vec::new();
+    for id in &ids {
+        waits.push(tokio::spawn(world.client.provisions().close(*id).await.unwrap().timeout(60 * MINUTE).wait()));
+    }
+    let work = tokio::spawn(changes.for_each(async |change| change.done().await.unwrap()));
+    tokio::time::sleep(MINUTE).await;
+    world.sandbox.take_call_log();
+    let mut longest = Duration::ZERO;
+    for (number, (id, wait)) in ids.into_iter().zip(waits).enumerate() {
+        let closed = Instant::now();
+        while world.sandbox.advance(id) {}
+        if is_called(number) {
+            world.call(id, None).await;
+        }
+        wait.await.unwrap().unwrap();
+        longest = longest.max(closed.elapsed());
+        tokio::time::sleep_until(closed + 18 * SECOND).await;
+    }
+    work.abort();
+    (world.sandbox.take_call_log().len(), longest)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_for_a_hundred_that_close_one_by_one_costs_a_read_for_each_and_the_net() {
+    test_timeout::start();
+    let world = World::new().await;
+    let changes = world.changes().await;
+    let (requests, longest) = waited(&world, changes, |_| true).await;
+    assert!(requests <= 140 && longest < SECOND, "{requests} {longest:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_whose_calls_are_lost_at_times_ends_with_the_net() {
+    test_timeout::start();
+    let world = World::new().await;
+    let changes = world.changes().await;
+    let (requests, longest) = waited(&world, changes, |number| number % 10 != 9).await;
+    assert!(requests <= 900 && longest <= 61 * SECOND, "{requests} {longest:?}");
 }
