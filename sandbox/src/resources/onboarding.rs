@@ -235,6 +235,9 @@ pub(crate) fn show(bank: &Bank, onboarding: &Stored<Onboarding>, user: u64) -> V
         Some(_) => (onboarding.content.result.as_ref().unwrap_or(&profile.onboarding_result).as_str(), None),
     };
     let message = waiting.map(|_| "A few moments");
+    // What the check has come to is news, though nobody has called.
+    let mut steps = taken.into_iter().flat_map(|taken| [after(taken, check), after(taken, check / 2)]);
+    let last_step = steps.find(|step| *step <= now);
     let members = [
         ("user_id", user.into()),
         ("type", "PARTNER_USER".into()),
@@ -246,7 +249,8 @@ pub(crate) fn show(bank: &Bank, onboarding: &Stored<Onboarding>, user: u64) -> V
         ("waiting_time_message", message.into()),
         ("waiting_time_message_translated", message.into()),
     ];
-    onboarding.item("UserOnboarding", members)
+    let updated = last_step.map(|step| ("updated", in_bunqs_form(step).into()));
+    onboarding.item("UserOnboarding", members.into_iter().chain(updated))
 }
 
 /// An onboarding that a user of a seed has.

@@ -49,6 +49,23 @@ async fn shown(caller: &Caller, onboarding: u64) -> Vec<Value> {
     ["action_required", "status", "waiting_type", "user_status_desired"].map(|name| onboarding[name].clone()).into()
 }
 
+#[tokio::test]
+async fn each_step_of_the_check_has_its_time() {
+    test_timeout::start();
+    let mut profile = slow();
+    profile.fulfillments = Vec::new();
+    let (sandbox, _, _, caller) = start(profile).await;
+    let onboarding = caller.change(Method::POST, "/user-onboarding", START).await;
+    let path = format!("/user-onboarding/{onboarding}");
+    caller.change(Method::PUT, &path, STATUSES).await;
+    let mut times = Vec::new();
+    for _ in 0..4 {
+        times.push(caller.read(&path, "UserOnboarding").await[0]["updated"].as_str().unwrap().to_owned());
+        sandbox.advance_clock(CHECK / 2);
+    }
+    assert!(times[0] < times[1] && times[1] < times[2] && times[2] == times[3], "{times:?}");
+}
+
 /// bunq asks by itself, and later: nothing shows the inquiry while the user is checked.
 #[tokio::test]
 async fn an_inquiry_comes_when_the_onboarding_is_over() {
