@@ -22,6 +22,7 @@ mod peer;
 #[cfg(feature = "webhook")]
 mod receiver;
 #[cfg(all(unix, feature = "webhook"))]
+#[path = "../../sandbox/examples/webhooks/serve.rs"]
 mod serve;
 #[cfg(all(unix, feature = "webhook"))]
 mod server;

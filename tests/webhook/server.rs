@@ -86,7 +86,7 @@ async fn rest(mut stream: TcpStream) -> String {
 #[test]
 fn the_guide_has_the_server_of_these_tests() {
     test_timeout::start();
-    assert!(include_str!("../../docs/webhooks.md").contains(include_str!("serve.rs")));
+    assert!(include_str!("../../docs/webhooks.md").contains(include_str!("../../sandbox/examples/webhooks/serve.rs")));
 }
 
 #[tokio::test]

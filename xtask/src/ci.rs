@@ -10,7 +10,7 @@ use crate::package::Step;
 use crate::{docs, endpoint, layers, package, path, run as command, spec, target, test_timeouts};
 
 /// All but those of the packages, which come last.
-const STEPS: [Step; 15] = [
+const STEPS: [Step; 16] = [
     ("format", || command("cargo", &["fmt", "--all", "--check"], &[])),
     ("document", document),
     ("layers", layers::run),
@@ -18,7 +18,7 @@ const STEPS: [Step; 15] = [
     ("lint the library", || lint(&["--package", "bunq-partner"])),
     ("lint", || lint(&["--workspace", "--all-features"])),
     ("docs", docs::run),
-    // The README's two commands, its example and that of users, which the second has built; they stay on loopback, whatever the
+    // The README's two commands, its example and two more, which the second has built; they stay on loopback, whatever the
     // environment holds.
     ("demo", || command("cargo", &["run", "--", "demo"], &[])),
     ("shells", shells::install),
@@ -26,6 +26,7 @@ const STEPS: [Step; 15] = [
     ("tests", || command("cargo", &["test", "--workspace", "--all-features"], &[LINT[0], LINT[1], ("CI", "1")])),
     ("example", || example("close_provision")),
     ("example of users", || example("act_as_user")),
+    ("example of webhooks", || example("webhooks")),
     ("nights", nights),
     ("endpoint", endpoint::run),
     ("contract", || command("cargo", &["xtask", "contract"], &[])),

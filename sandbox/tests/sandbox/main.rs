@@ -6,6 +6,9 @@
 mod common;
 #[path = "../../../tests/common/tls.rs"]
 mod tls;
+#[path = "../../examples/webhooks/main.rs"]
+#[expect(dead_code)]
+mod webhooks;
 
 mod caller;
 mod sandbox_attachments;
@@ -21,3 +24,4 @@ mod sandbox_onboarding;
 mod sandbox_profile;
 mod sandbox_state;
 mod sandbox_users;
+mod webhooks_example;
