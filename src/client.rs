@@ -190,7 +190,7 @@ impl Client {
     ///   [safety net](crate::webhook::ChangesBuilder::net_interval).
     ///
     /// Up to 1,000 changes wait to be taken. When there are so many, nothing more is read: take them, and work on them in tasks of your own
-    /// if that takes long.
+    /// if that takes long. [The guide](crate::guide::webhooks) has the server around the receiver, and what to look at in operation.
     #[cfg(feature = "webhook")]
     pub fn changes<J: HintJournal>(&self, receiver: &Receiver<J>) -> ChangesBuilder {
         let bank = Bank {

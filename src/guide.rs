@@ -28,9 +28,15 @@ include!(concat!(env!("OUT_DIR"), "/questions.rs"));
 #[doc = include_str!("../docs/testing.md")]
 pub mod testing {}
 
+#[cfg_attr(feature = "webhook", doc = "[webhooks]: webhooks")]
 #[doc = include_str!("../docs/users.md")]
 pub mod users {}
 
+/// [guarantees]: guarantees
+/// [observability]: observability
+/// [program]: program
+/// [testing]: testing
+/// [users]: users
 #[cfg(feature = "webhook")]
 #[doc = include_str!("../docs/webhooks.md")]
 pub mod webhooks {}

@@ -6,6 +6,7 @@
 //! [program]: guide::program
 //! [testing]: guide::testing
 //! [users]: guide::users
+#![cfg_attr(feature = "webhook", doc = "[webhooks]: guide::webhooks")]
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
