@@ -24,9 +24,9 @@ pub(crate) struct Format {
     pub(crate) magic: &'static [u8],
     /// The length of the longest line, in bytes.
     pub(crate) max_line: u64,
-    /// How many bytes may be cut off the end of the file because a line in them is damaged. It is at least the size of
-    /// one write, since any part of a torn write may be on the disk. With 0, only the unfinished beginning of one line
-    /// is cut off.
+    /// How many bytes may be cut off the end of the file because a line in them is damaged. No write is larger, since any
+    /// part of a torn write may be on the disk. With 0, only the unfinished beginning of one line is cut off, and a write
+    /// has any size.
     pub(crate) max_torn: u64,
     /// What to do about a file with any other damage.
     pub(crate) damaged: &'static str,
@@ -34,12 +34,25 @@ pub(crate) struct Format {
     pub(crate) foreign: &'static str,
 }
 
+impl Format {
+    /// How much of these lines is written at once: as many as may be torn.
+    fn len_of_write(&self, lines: &[u8]) -> usize {
+        match usize::try_from(self.max_torn) {
+            Ok(max) if (1..lines.len()).contains(&max) => {
+                // A line alone is not longer.
+                lines[..max].iter().rposition(|byte| *byte == b'\n').map_or(max, |last| last + 1)
+            }
+            _ => lines.len(),
+        }
+    }
+}
+
 /// A file that one process has opened exclusively to add lines to it, or that is open for reading.
 #[derive(Debug, Clone)]
 pub(crate) struct LineFile {
     format: Format,
     state: Arc<Mutex<State>>,
-    /// The lines that wait for the next write. One write takes all of them.
+    /// The lines that wait for the next write. The writer takes all of them.
     waiting: Arc<Mutex<Waiting>>,
     progress: Arc<watch::Sender<Progress>>,
 }
@@ -195,11 +208,16 @@ impl Writer {
                 }
                 (std::mem::take(&mut waiting.lines), waiting.end)
             };
-            let written = lock(&self.file.state).write(&lines);
-            self.file.progress.send_modify(|progress| match written {
-                Ok(()) => progress.written = end,
-                Err(problem) => _ = progress.problem.get_or_insert(problem),
-            });
+            let mut rest = lines.as_slice();
+            while !rest.is_empty() {
+                let (write, after) = rest.split_at(self.file.format.len_of_write(rest));
+                let (written, end) = (lock(&self.file.state).write(write), end - after.len() as u64);
+                self.file.progress.send_modify(|progress| match written {
+                    Ok(()) => progress.written = end,
+                    Err(problem) => _ = progress.problem.get_or_insert(problem),
+                });
+                rest = after;
+            }
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::Timestamp as Moment;
-use tokio::sync::{RwLock, RwLockReadGuard, Semaphore};
+use tokio::sync::{RwLock, RwLockReadGuard};
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
@@ -23,13 +23,10 @@ use crate::transport::runtime;
 use crate::webhook::Hint;
 use crate::webhook::mark::{Mark, MarkedObject};
 
-/// How many lines are written at once at most.
-const AT_ONCE: usize = 320;
-
 const FORMAT: Format = Format {
     magic: MAGIC,
     max_line: MAX_LINE as u64,
-    max_torn: (AT_ONCE * MAX_LINE) as u64,
+    max_torn: 64_000,
     damaged: "move it away, and read anew at bunq what may have changed meanwhile",
     foreign: "it does not hold hints: give the path of a file that does, or of one to be made",
 };
@@ -69,8 +66,6 @@ struct Inner {
     path: PathBuf,
     /// Held to write while the file is replaced.
     file: Arc<RwLock<LineFile>>,
-    /// One for each line that is being written.
-    turns: Semaphore,
     state: Mutex<State>,
     /// The file itself is another one after it was replaced.
     _claim: Locked,
@@ -107,7 +102,7 @@ impl FileHintJournal {
         // So a new one gets its first line, and one from before loses what says nothing any more.
         let state = State { entries, is_to_be_replaced: true, failed: None };
         let (file, state) = (Arc::new(RwLock::new(file)), Mutex::new(state));
-        let journal = Self(Arc::new(Inner { path, file, turns: Semaphore::new(AT_ONCE), state, _claim: claim }));
+        let journal = Self(Arc::new(Inner { path, file, state, _claim: claim }));
         journal.replace().await?;
         Ok(journal)
     }
@@ -170,8 +165,6 @@ impl FileHintJournal {
     /// Writes a line, and returns when it is synced.
     async fn write(&self, file: &LineFile, line: &[u8]) -> Result<(), Error> {
         let written = async {
-            // It is never closed.
-            let _turn = self.0.turns.acquire().await;
             let place = file.add(line)?;
             file.written(place).await
         };
