@@ -1,14 +1,21 @@
-//! What the receiver logs of calls that it refuses. It is the only test in the file, because a process has one subscriber.
+//! What is logged of calls that are refused, and of entries that expire. It is the only test in the file, because a process has one
+//! subscriber.
 
 #![cfg(feature = "webhook")]
 #![allow(clippy::unwrap_used)]
 
 mod common;
 
+use std::time::Duration;
+
 use bunq_partner::Environment;
-use bunq_partner::webhook::{HintJournalBounds, MemoryHintJournal, Peer, Receiver, ReceiverBuilder};
+use bunq_partner::webhook::{
+    Appended, Hint, HintJournal as _, HintJournalBounds, MemoryHintJournal, Peer, Receiver, ReceiverBuilder,
+};
 use common::Log;
 use http::{Request, StatusCode};
+use serde_json::json;
+use tokio::time::advance;
 use tower_service::Service as _;
 use tracing_subscriber::filter::LevelFilter;
 
@@ -29,12 +36,17 @@ async fn logged(log: &Log, builder: ReceiverBuilder, peer: Option<Peer>) -> Stri
     log.take()
 }
 
-#[tokio::test]
-async fn why_a_call_on_the_right_path_is_refused_is_logged_once() {
+#[tokio::test(start_paused = true)]
+async fn a_refused_call_on_the_right_path_is_logged_once_and_entries_that_expire_once_a_minute() {
     test_timeout::start();
     let log = Log::default();
     let writer = log.clone();
     tracing_subscriber::fmt().with_max_level(LevelFilter::TRACE).with_writer(move || writer.clone()).init();
+    refused_calls(&log).await;
+    expired_entries(&log).await;
+}
+
+async fn refused_calls(log: &Log) {
     let production = || Receiver::builder(Environment::Production, SEGMENT);
     let certificate = [&[0x30, 0x82, 1, 0][..], &[1; 256]].concat();
     let (bunqs, proxy) = ("185.40.108.1".parse().unwrap(), "192.0.2.7".parse().unwrap());
@@ -44,11 +56,28 @@ async fn why_a_call_on_the_right_path_is_refused_is_logged_once() {
         (production().trusted_proxies(["192.0.2.7"]), Some(Peer::new(proxy)), "its address is in none of the ranges"),
         (production().certificate(certificate), Some(Peer::new(bunqs)), "it has shown none of the certificates"),
     ] {
-        let logged = logged(&log, builder, peer).await;
+        let logged = logged(log, builder, peer).await;
         let problem = format!(
             "ERROR bunq_partner::webhook::receiver::service: a call on the right path was answered with 404: {problem}"
         );
         assert!(logged.matches("ERROR").count() == 1 && logged.contains(&problem), "{logged}");
         assert!(!logged.contains("planted") && !logged.contains("192.0.2."), "{logged}");
     }
+}
+
+async fn expired_entries(log: &Log) {
+    let journal = MemoryHintJournal::new(HintJournalBounds::default().max_age(Duration::from_secs(60))).unwrap();
+    let hint = json!(["PARTNER_USER_PROVISION", null, "provision", 1, null, null, 0]);
+    let hint: Hint = serde_json::from_value(hint).unwrap();
+    for _ in 0..120 {
+        assert!(matches!(journal.append(hint.clone()).await.unwrap(), Appended::Kept(_)));
+        advance(Duration::from_secs(1)).await;
+    }
+    assert_eq!((journal.pending(None).await.unwrap().len(), journal.expired()), (59, 61));
+    let logged = log.take();
+    let problem =
+        "the journal of hints in memory has dropped entries that were not done, since they are older than `max_age`: ";
+    let told: Vec<_> = logged.lines().filter_map(|line| line.split_once(problem)).collect();
+    assert!(told.iter().all(|(before, _)| before.contains(" WARN ")), "{logged}");
+    assert_eq!(told.iter().map(|(_, count)| *count).collect::<Vec<_>>(), ["1", "60"]);
 }

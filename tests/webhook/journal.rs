@@ -13,8 +13,11 @@ use bunq_partner::{ErrorKind, jiff};
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use serde_json::json;
+use tokio::time::advance;
 
 use crate::common::Folder;
+
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// The hint about a provision, of a call that arrives now.
 pub(crate) fn hint(number: u64) -> Hint {
@@ -209,22 +212,49 @@ async fn a_call_that_is_given_up_leaves_no_place_taken() {
     assert_eq!(pending(&journal).await, [30]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_entry_that_is_too_old_makes_place_and_is_counted() {
     test_timeout::start();
     let folder = Folder::new();
-    let path = folder.path("hints");
-    let bounds = HintJournalBounds::default().max_entries(2).max_age(Duration::from_secs(60));
-    let journal = FileHintJournal::open(&path, bounds).await.unwrap();
-    let before = |seconds| jiff::Timestamp::now() - Duration::from_secs(seconds);
-    for (number, seconds) in [(1, 61), (2, 30)] {
-        assert!(matches!(journal.append(hint_of(number, before(seconds))).await.unwrap(), Appended::Kept(_)));
-    }
+    let bounds = HintJournalBounds::default().max_entries(2).max_age(MINUTE);
+    let journal = FileHintJournal::open(folder.path("hints"), bounds).await.unwrap();
+    kept(&journal, 1).await;
+    advance(MINUTE / 2).await;
+    kept(&journal, 2).await;
+    assert_eq!(journal.append(hint(3)).await.unwrap(), Appended::Full);
+    advance(MINUTE / 2).await;
     kept(&journal, 3).await;
     assert_eq!((pending(&journal).await, journal.expired()), (vec![2, 3], 1));
     assert_eq!(journal.append(hint(4)).await.unwrap(), Appended::Full);
-    drop(journal);
-    assert_eq!(pending(&FileHintJournal::open(&path, bounds).await.unwrap()).await, [2, 3]);
+}
+
+/// A host starts with a clock that is wrong, and sets it while calls come.
+#[tokio::test(start_paused = true)]
+async fn that_the_clock_is_set_drops_nothing_and_keeps_nothing_for_longer() {
+    test_timeout::start();
+    let folder = Folder::new();
+    let path = folder.path("hints");
+    let (bounds, hour) = (HintJournalBounds::default(), 60 * MINUTE);
+    let journal = FileHintJournal::open(&path, bounds).await.unwrap();
+    let now = jiff::Timestamp::now();
+    for (number, arrived) in [(1, now + 2 * hour), (2, now - 2 * hour), (3, now - hour / 2)] {
+        assert!(matches!(journal.append(hint_of(number, arrived)).await.unwrap(), Appended::Kept(_)));
+    }
+    journal.mark(mark(1, 1)).await.unwrap();
+    assert_eq!((pending(&journal).await, journal.expired()), (vec![1, 2, 3], 0));
+    assert_eq!(journal.mark_of(&mark(1, 1).object).await.unwrap(), Some(mark(1, 1)));
+    // The next process knows no other time. What is from the future for it is taken for new, and holds up nothing.
+    let copy = folder.path("copy");
+    fs::copy(&path, &copy).unwrap();
+    let next = FileHintJournal::open(&copy, bounds).await.unwrap();
+    assert_eq!((pending(&next).await, next.expired()), (vec![1, 3], 1));
+    advance(hour * 3 / 4).await;
+    assert_eq!((pending(&next).await, next.expired()), (vec![1], 2));
+    advance(hour / 4).await;
+    assert_eq!((pending(&next).await, next.expired()), (vec![], 3));
+    // In the process before they are equally old.
+    assert_eq!((pending(&journal).await, journal.expired()), (vec![], 3));
+    assert_eq!(journal.mark_of(&mark(1, 1).object).await.unwrap(), None);
 }
 
 /// What says nothing any more does not grow for ever, while calls come in.

@@ -35,6 +35,7 @@ pub use self::change::Change;
 pub use self::changed_object::ChangedObject;
 pub use self::numbers::ChangesNumbers;
 use self::objects::Given;
+use self::shared::Shared;
 use self::worker::Worker;
 use crate::feed::HearingGuard;
 use crate::notifications::Notifications;
@@ -76,7 +77,8 @@ impl Changes {
 
     /// What was done since the start.
     pub fn numbers(&self) -> ChangesNumbers {
-        lock(&self.worker.shared.objects).numbers()
+        let Shared { journal, objects, .. } = &*self.worker.shared;
+        ChangesNumbers { expired: journal.expired(), ..lock(objects).numbers() }
     }
 }
 

@@ -28,6 +28,8 @@ pub struct ChangesNumbers {
     pub foreign: u64,
     /// Calls about what no operation reads, unless they are [asked for](crate::webhook::ChangesBuilder::unconfirmed).
     pub ignored: u64,
+    /// Entries that the journal has [dropped](crate::webhook::HintJournal::expired) because of their age, since it was opened.
+    pub expired: u64,
     /// Objects that a look has found to have changed, without a call, or with a failed one.
     pub found: u64,
     /// How often something was left out because there was too much: a look takes 10,000 provisions under way and 10,000 failed

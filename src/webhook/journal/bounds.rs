@@ -32,7 +32,8 @@ impl HintJournalBounds {
         self
     }
 
-    /// For how long after the arrival of its call an entry is kept that is not done. Up to seven days.
+    /// For how long after the arrival of its call an entry is kept that is not done. Up to seven days. Only for what the process before has
+    /// kept is the wall clock asked: that it is set while the process runs makes nothing older.
     #[must_use]
     pub fn max_age(mut self, max_age: Duration) -> Self {
         self.max_age = max_age;

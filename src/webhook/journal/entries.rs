@@ -1,14 +1,16 @@
 //! The entries of a journal that are not done, and its marks, as the lines of its file. Nothing here does I/O.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
+use std::time::Duration;
 
 use jiff::Timestamp as Moment;
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 use super::bounds::HintJournalBounds;
 use super::interface::EntryId;
-use super::marks::Marks;
+use super::marks::{Made, Marks};
 use crate::webhook::Hint;
 use crate::webhook::mark::{Mark, MarkedObject};
 
@@ -27,6 +29,9 @@ const PAGE: usize = 1000;
 /// How much of the file may be lines that say nothing any more, beside as much as those that do.
 const SPARE: usize = 1024 * 1024;
 
+/// How far apart two warnings begin at least that entries have expired.
+const BETWEEN_WARNINGS: Duration = Duration::from_secs(60);
+
 /// A line after the first: `[1,[…]]`, `[1]` when that is done, and `[[…],1]`, a mark with the milliseconds of when it was made.
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
@@ -43,13 +48,21 @@ impl Line {
 }
 
 pub(super) struct Entries {
+    /// How warnings name the journal.
+    name: String,
     bounds: HintJournalBounds,
+    /// The time at the start, by both clocks. The wall clock is not asked for the age of what is kept after that: it may be set.
+    start: (Instant, Moment),
     /// In the order in which they were appended.
     pending: BTreeMap<u64, Entry>,
+    /// When each of them is too old.
+    expiries: BTreeSet<(Instant, u64)>,
     /// The number of the next one.
     next: u64,
-    /// How many were dropped because of their age.
+    /// How many were dropped because of their age, and how many of them a warning has told.
     expired: u64,
+    warned: u64,
+    next_warning: Instant,
     /// The length of the lines of all that are pending, and of the file.
     needed: usize,
     written: usize,
@@ -58,13 +71,16 @@ pub(super) struct Entries {
 
 struct Entry {
     line: Vec<u8>,
-    arrived: Moment,
+    expires: Instant,
 }
 
 impl Entries {
-    pub(super) fn new(bounds: HintJournalBounds) -> Self {
-        let marks = Marks::new(bounds);
-        Self { bounds, pending: BTreeMap::new(), next: 1, expired: 0, needed: 0, written: 0, marks }
+    pub(super) fn new(name: String, bounds: HintJournalBounds) -> Self {
+        let (now, moment) = (Instant::now(), Moment::now());
+        let (pending, expiries, marks) = (BTreeMap::new(), BTreeSet::new(), Marks::new(bounds));
+        let (next, expired, warned, needed, written) = (1, 0, 0, 0, 0);
+        let (start, next_warning) = ((now, moment), now);
+        Self { name, bounds, start, pending, expiries, next, expired, warned, next_warning, needed, written, marks }
     }
 
     /// Takes in a line of the file.
@@ -75,20 +91,23 @@ impl Entries {
         }
         match Line::read(line)? {
             Line::Entry(number, hint) => {
-                self.insert(number, [line, b"\n"].concat(), &hint);
+                let expires = self.expiry_of(hint.arrived.as_jiff());
+                self.insert(number, [line, b"\n"].concat(), expires);
                 self.next = self.next.max(number.saturating_add(1));
             }
             Line::Done((number,)) => self.remove(number),
             Line::Mark(mark, made) => {
-                let made = Moment::from_millisecond(made).map_err(|_| "a mark has no such time")?;
-                self.marks.insert(mark, made, line.len() + 1);
+                let at = Moment::from_millisecond(made).map_err(|_| "a mark has no such time")?;
+                let expires = self.expiry_of(at);
+                self.marks.insert(mark, Made { at, expires }, line.len() + 1);
             }
         }
         Ok(())
     }
 
     /// Gives a hint its number and its line. `None` if there is no place.
-    pub(super) fn append(&mut self, hint: &Hint, now: Moment) -> Result<Option<(u64, Vec<u8>)>, String> {
+    pub(super) fn append(&mut self, hint: &Hint) -> Result<Option<(u64, Vec<u8>)>, String> {
+        let now = Instant::now();
         self.expire(now);
         if self.pending.len() >= self.bounds.max_entries {
             return Ok(None);
@@ -102,7 +121,7 @@ impl Entries {
         Line::read(&line)?;
         self.next += 1;
         self.written += line.len();
-        self.insert(number, line.clone(), hint);
+        self.insert(number, line.clone(), now + self.bounds.max_age);
         Ok(Some((number, line)))
     }
 
@@ -118,13 +137,14 @@ impl Entries {
 
     /// Removes an entry that is done, or was not written.
     pub(super) fn remove(&mut self, number: u64) {
-        if let Some(entry) = self.pending.remove(&number) {
-            self.needed -= entry.line.len();
+        if let Some(Entry { line, expires }) = self.pending.remove(&number) {
+            self.expiries.remove(&(expires, number));
+            self.needed -= line.len();
         }
     }
 
-    pub(super) fn page(&mut self, after: Option<EntryId>, now: Moment) -> Result<Vec<(EntryId, Hint)>, String> {
-        self.expire(now);
+    pub(super) fn page(&mut self, after: Option<EntryId>) -> Result<Vec<(EntryId, Hint)>, String> {
+        self.expire(Instant::now());
         let after = after.map_or(Bound::Unbounded, |id| Bound::Excluded(id.get()));
         let page = self.pending.range((after, Bound::Unbounded)).take(PAGE);
         page.map(|(_, entry)| match Line::read(&entry.line)? {
@@ -135,11 +155,11 @@ impl Entries {
     }
 
     /// The whole file, without what says nothing any more.
-    pub(super) fn content(&mut self, now: Moment) -> Result<Vec<u8>, String> {
-        self.expire(now);
+    pub(super) fn content(&mut self) -> Result<Vec<u8>, String> {
+        self.expire(Instant::now());
         let lines = self.pending.values().map(|entry| entry.line.as_slice());
         let mut content: Vec<_> = std::iter::once(HEADER).chain(lines).flatten().copied().collect();
-        for (mark, made) in self.marks.all(now) {
+        for (mark, made) in self.marks.all() {
             content.extend(line_of(&(mark, made.as_millisecond()))?);
         }
         self.written = content.len();
@@ -147,26 +167,27 @@ impl Entries {
     }
 
     /// The line of a mark, which counts when it is written and [marked](Self::marked).
-    pub(super) fn mark_line(&mut self, mark: &Mark, now: Moment) -> Result<Vec<u8>, String> {
-        let line = line_of(&(mark, now.as_millisecond()))?;
+    pub(super) fn mark_line(&mut self, mark: &Mark) -> Result<(Vec<u8>, Made), String> {
+        let made = Made { at: Moment::now(), expires: Instant::now() + self.bounds.max_age };
+        let line = line_of(&(mark, made.at.as_millisecond()))?;
         if line.len() > MAX_LINE {
             return Err(format!("a mark of {} bytes is longer than {MAX_LINE}", line.len()));
         }
         self.written += line.len();
-        Ok(line)
+        Ok((line, made))
     }
 
     /// A mark is written, in a line of this length.
-    pub(super) fn marked(&mut self, mark: Mark, now: Moment, len: usize) {
-        self.marks.insert(mark, now, len);
+    pub(super) fn marked(&mut self, mark: Mark, made: Made, len: usize) {
+        self.marks.insert(mark, made, len);
     }
 
-    pub(super) fn mark_of(&mut self, object: &MarkedObject, now: Moment) -> Option<Mark> {
-        self.marks.of(object, now)
+    pub(super) fn mark_of(&mut self, object: &MarkedObject) -> Option<Mark> {
+        self.marks.of(object)
     }
 
-    pub(super) fn marks(&mut self, after: Option<&MarkedObject>, now: Moment) -> Vec<Mark> {
-        self.marks.page(after, now)
+    pub(super) fn marks(&mut self, after: Option<&MarkedObject>) -> Vec<Mark> {
+        self.marks.page(after)
     }
 
     /// Whether the file is worth being written anew.
@@ -178,20 +199,35 @@ impl Entries {
         self.expired
     }
 
-    fn insert(&mut self, number: u64, line: Vec<u8>, hint: &Hint) {
+    fn insert(&mut self, number: u64, line: Vec<u8>, expires: Instant) {
         self.remove(number);
         self.needed += line.len();
-        self.pending.insert(number, Entry { line, arrived: hint.arrived.as_jiff() });
+        self.expiries.insert((expires, number));
+        self.pending.insert(number, Entry { line, expires });
     }
 
-    /// Drops those that are too old. They have arrived nearly in their order.
-    fn expire(&mut self, now: Moment) {
-        while let Some(first) = self.pending.first_entry()
-            && now.duration_since(first.get().arrived).unsigned_abs() > self.bounds.max_age
-            && first.get().arrived < now
+    /// When something is too old that the process before has kept. What comes from the future, by the wall clock, is as old as this
+    /// process.
+    fn expiry_of(&self, kept: Moment) -> Instant {
+        let (start, moment) = self.start;
+        let age = Duration::try_from(moment.duration_since(kept)).unwrap_or_default();
+        start + self.bounds.max_age.saturating_sub(age)
+    }
+
+    /// Drops those that are too old.
+    fn expire(&mut self, now: Instant) {
+        while let Some(&(expires, number)) = self.expiries.first()
+            && expires <= now
         {
-            self.needed -= first.remove().line.len();
+            self.remove(number);
             self.expired += 1;
+        }
+        if self.warned < self.expired && self.next_warning <= now {
+            let (name, count) = (&self.name, self.expired - self.warned);
+            tracing::warn!(
+                "{name} has dropped entries that were not done, since they are older than `max_age`: {count}"
+            );
+            (self.warned, self.next_warning) = (self.expired, now + BETWEEN_WARNINGS);
         }
     }
 }

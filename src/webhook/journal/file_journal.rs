@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use jiff::Timestamp as Moment;
 use tokio::sync::{RwLock, RwLockReadGuard};
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
@@ -57,8 +56,10 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// If a write fails, as on a full disk, its entries are not kept, and the entries before them are. The next call tries to write the
 /// file anew, at most once a second, so that the journal works again when there is space.
 ///
-/// An entry that is older than [`HintJournalBounds::max_age`] is dropped, and [counted](Self::expired); so is a mark, uncounted. In memory
-/// it holds about 300 bytes for each entry that is not done and for each mark.
+/// An entry that is older than [`HintJournalBounds::max_age`] is dropped, [counted](HintJournal::expired), and told in a warning; so is a
+/// mark, without either. After a restart an entry that the process before has dropped may be counted again.
+///
+/// In memory it holds about 300 bytes for each entry that is not done and for each mark.
 #[derive(Clone)]
 pub struct FileHintJournal(Arc<Inner>);
 
@@ -94,23 +95,17 @@ impl FileHintJournal {
         let path = path.into();
         let path = std::path::absolute(&path).unwrap_or(path);
         let claim = claim(&path).await.map_err(|problem| refused(&path, problem))?;
-        let entries = Arc::new(Mutex::new(Entries::new(bounds)));
+        let entries = Arc::new(Mutex::new(Entries::new(name(&path), bounds)));
         let taken = Arc::clone(&entries);
         let opened = LineFile::open(&path, FORMAT, move |number, _, line| lock(&taken).take(number, line)).await;
         let (file, _) = opened.map_err(|problem| refused(&path, problem))?;
-        let entries = std::mem::replace(&mut *lock(&entries), Entries::new(bounds));
+        let entries = std::mem::replace(&mut *lock(&entries), Entries::new(String::new(), bounds));
         // So a new one gets its first line, and one from before loses what says nothing any more.
         let state = State { entries, is_to_be_replaced: true, failed: None };
         let (file, state) = (Arc::new(RwLock::new(file)), Mutex::new(state));
         let journal = Self(Arc::new(Inner { path, file, state, _claim: claim }));
         journal.replace().await?;
         Ok(journal)
-    }
-
-    /// How many entries this process has dropped because of their age before they were done. After a restart those that the process
-    /// before has dropped may be counted again.
-    pub fn expired(&self) -> u64 {
-        lock(&self.0.state).entries.expired()
     }
 
     fn refused(&self, problem: impl fmt::Display) -> Error {
@@ -145,7 +140,7 @@ impl FileHintJournal {
         let inner = Arc::clone(&self.0);
         // It goes on if the caller gives up: until its end nobody else may write.
         let replaced = spawn_blocking(move || {
-            let content = lock(&inner.state).entries.content(Moment::now())?;
+            let content = lock(&inner.state).entries.content()?;
             replace_kept(&inner.path, &content).map_err(|error| error.to_string())?;
             Ok::<_, String>(file)
         });
@@ -183,7 +178,7 @@ impl HintJournal for FileHintJournal {
     fn append(&self, hint: Hint) -> BoxFuture<'_, Result<Appended, Error>> {
         Box::pin(async move {
             let file = self.file().await?;
-            let appended = lock(&self.0.state).entries.append(&hint, Moment::now());
+            let appended = lock(&self.0.state).entries.append(&hint);
             let Some((number, line)) = appended.map_err(|problem| self.refused(problem))? else {
                 return Ok(Appended::Full);
             };
@@ -207,29 +202,33 @@ impl HintJournal for FileHintJournal {
     }
 
     fn pending(&self, after: Option<EntryId>) -> BoxFuture<'_, Result<Vec<(EntryId, Hint)>, Error>> {
-        let page = lock(&self.0.state).entries.page(after, Moment::now());
+        let page = lock(&self.0.state).entries.page(after);
         Box::pin(async move { page.map_err(|problem| self.refused(problem)) })
     }
 
     fn mark(&self, mark: Mark) -> BoxFuture<'_, Result<(), Error>> {
         Box::pin(async move {
-            let (file, now) = (self.file().await?, Moment::now());
-            let line = lock(&self.0.state).entries.mark_line(&mark, now);
-            let line = line.map_err(|problem| self.refused(problem))?;
+            let file = self.file().await?;
+            let line = lock(&self.0.state).entries.mark_line(&mark);
+            let (line, made) = line.map_err(|problem| self.refused(problem))?;
             self.write(&file, &line).await?;
-            lock(&self.0.state).entries.marked(mark, now, line.len());
+            lock(&self.0.state).entries.marked(mark, made, line.len());
             Ok(())
         })
     }
 
     fn mark_of<'a>(&'a self, object: &'a MarkedObject) -> BoxFuture<'a, Result<Option<Mark>, Error>> {
-        let mark = lock(&self.0.state).entries.mark_of(object, Moment::now());
+        let mark = lock(&self.0.state).entries.mark_of(object);
         Box::pin(async move { Ok(mark) })
     }
 
     fn marks<'a>(&'a self, after: Option<&'a MarkedObject>) -> BoxFuture<'a, Result<Vec<Mark>, Error>> {
-        let page = lock(&self.0.state).entries.marks(after, Moment::now());
+        let page = lock(&self.0.state).entries.marks(after);
         Box::pin(async move { Ok(page) })
+    }
+
+    fn expired(&self) -> u64 {
+        lock(&self.0.state).entries.expired()
     }
 }
 

@@ -98,6 +98,12 @@ pub trait HintJournal: fmt::Debug + Send + Sync + 'static {
     ///
     /// [`ErrorKind::Storage`](crate::ErrorKind::Storage) if they cannot be read.
     fn marks<'a>(&'a self, after: Option<&'a MarkedObject>) -> BoxFuture<'a, Result<Vec<Mark>, Error>>;
+
+    /// How many entries this process has dropped because of their age before they were done. What they were about is found by a look, or
+    /// not at all. It is 0 unless a journal says otherwise.
+    fn expired(&self) -> u64 {
+        0
+    }
 }
 
 impl<T: HintJournal + ?Sized> HintJournal for Arc<T> {
@@ -127,5 +133,9 @@ impl<T: HintJournal + ?Sized> HintJournal for Arc<T> {
 
     fn marks<'a>(&'a self, after: Option<&'a MarkedObject>) -> BoxFuture<'a, Result<Vec<Mark>, Error>> {
         (**self).marks(after)
+    }
+
+    fn expired(&self) -> u64 {
+        (**self).expired()
     }
 }

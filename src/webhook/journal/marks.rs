@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use jiff::Timestamp as Moment;
+use tokio::time::Instant;
 
 use super::bounds::HintJournalBounds;
 use crate::webhook::mark::{Mark, MarkedObject};
@@ -23,8 +24,15 @@ pub(super) struct Marks {
 
 struct Kept {
     mark: Mark,
-    made: Moment,
+    made: Made,
     len: usize,
+}
+
+/// When a mark was made, by the wall clock, and when it is too old.
+#[derive(Clone, Copy)]
+pub(super) struct Made {
+    pub(super) at: Moment,
+    pub(super) expires: Instant,
 }
 
 impl Marks {
@@ -33,7 +41,7 @@ impl Marks {
     }
 
     /// Keeps a mark, whose line has this length, in place of the one of the same object.
-    pub(super) fn insert(&mut self, mark: Mark, made: Moment, len: usize) {
+    pub(super) fn insert(&mut self, mark: Mark, made: Made, len: usize) {
         if let Some(before) = self.places.insert(mark.object.clone(), self.next)
             && let Some(before) = self.kept.remove(&before)
         {
@@ -47,32 +55,31 @@ impl Marks {
         }
     }
 
-    pub(super) fn of(&mut self, object: &MarkedObject, now: Moment) -> Option<Mark> {
-        self.expire(now);
+    pub(super) fn of(&mut self, object: &MarkedObject) -> Option<Mark> {
+        self.expire();
         Some(self.kept.get(self.places.get(object)?)?.mark.clone())
     }
 
     /// The marks after that of `after`, in the order in which they were made. Of an object without one, all.
-    pub(super) fn page(&mut self, after: Option<&MarkedObject>, now: Moment) -> Vec<Mark> {
-        self.expire(now);
+    pub(super) fn page(&mut self, after: Option<&MarkedObject>) -> Vec<Mark> {
+        self.expire();
         let first = after.and_then(|after| self.places.get(after)).map_or(0, |place| place + 1);
         self.kept.range(first..).take(PAGE).map(|(_, kept)| kept.mark.clone()).collect()
     }
 
-    pub(super) fn all(&mut self, now: Moment) -> impl Iterator<Item = (&Mark, Moment)> {
-        self.expire(now);
-        self.kept.values().map(|kept| (&kept.mark, kept.made))
+    pub(super) fn all(&mut self) -> impl Iterator<Item = (&Mark, Moment)> {
+        self.expire();
+        self.kept.values().map(|kept| (&kept.mark, kept.made.at))
     }
 
     pub(super) fn needed(&self) -> usize {
         self.needed
     }
 
-    fn expire(&mut self, now: Moment) {
-        while let Some((_, first)) = self.kept.first_key_value()
-            && now.duration_since(first.made).unsigned_abs() > self.bounds.max_age
-            && first.made < now
-        {
+    /// Drops those that are too old. Those of this process expire in their order.
+    fn expire(&mut self) {
+        let now = Instant::now();
+        while self.kept.first_key_value().is_some_and(|(_, first)| first.made.expires <= now) {
             self.forget_first();
         }
     }

@@ -3,8 +3,6 @@
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
-use jiff::Timestamp as Moment;
-
 use super::bounds::HintJournalBounds;
 use super::entries::Entries;
 use super::interface::{Appended, EntryId, HintJournal};
@@ -30,7 +28,7 @@ const NAME: &str = "the journal of hints in memory";
 /// ```
 ///
 /// It holds about 300 bytes for each entry that is not done, and for each mark. An entry that is older than [`HintJournalBounds::max_age`] is dropped, and
-/// [counted](Self::expired).
+/// [counted](HintJournal::expired).
 #[derive(Clone)]
 pub struct MemoryHintJournal(Arc<Mutex<Entries>>);
 
@@ -42,12 +40,7 @@ impl MemoryHintJournal {
     /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if the bounds cannot be.
     pub fn new(bounds: HintJournalBounds) -> Result<Self, Error> {
         bounds.check()?;
-        Ok(Self(Arc::new(Mutex::new(Entries::new(bounds)))))
-    }
-
-    /// How many entries were dropped because of their age before they were done.
-    pub fn expired(&self) -> u64 {
-        lock(&self.0).expired()
+        Ok(Self(Arc::new(Mutex::new(Entries::new(NAME.to_owned(), bounds)))))
     }
 }
 
@@ -64,7 +57,7 @@ impl HintJournal for MemoryHintJournal {
 
     fn append(&self, hint: Hint) -> BoxFuture<'_, Result<Appended, Error>> {
         Box::pin(async move {
-            let appended = lock(&self.0).append(&hint, Moment::now()).map_err(refused)?;
+            let appended = lock(&self.0).append(&hint).map_err(refused)?;
             Ok(appended.map_or(Appended::Full, |(number, _)| Appended::Kept(EntryId::new(number))))
         })
     }
@@ -77,24 +70,28 @@ impl HintJournal for MemoryHintJournal {
     }
 
     fn pending(&self, after: Option<EntryId>) -> BoxFuture<'_, Result<Vec<(EntryId, Hint)>, Error>> {
-        Box::pin(async move { lock(&self.0).page(after, Moment::now()).map_err(refused) })
+        Box::pin(async move { lock(&self.0).page(after).map_err(refused) })
     }
 
     fn mark(&self, mark: Mark) -> BoxFuture<'_, Result<(), Error>> {
         Box::pin(async move {
-            let (mut entries, now) = (lock(&self.0), Moment::now());
-            let line = entries.mark_line(&mark, now).map_err(refused)?;
-            entries.marked(mark, now, line.len());
+            let mut entries = lock(&self.0);
+            let (line, made) = entries.mark_line(&mark).map_err(refused)?;
+            entries.marked(mark, made, line.len());
             Ok(())
         })
     }
 
     fn mark_of<'a>(&'a self, object: &'a MarkedObject) -> BoxFuture<'a, Result<Option<Mark>, Error>> {
-        Box::pin(async move { Ok(lock(&self.0).mark_of(object, Moment::now())) })
+        Box::pin(async move { Ok(lock(&self.0).mark_of(object)) })
     }
 
     fn marks<'a>(&'a self, after: Option<&'a MarkedObject>) -> BoxFuture<'a, Result<Vec<Mark>, Error>> {
-        Box::pin(async move { Ok(lock(&self.0).marks(after, Moment::now())) })
+        Box::pin(async move { Ok(lock(&self.0).marks(after)) })
+    }
+
+    fn expired(&self) -> u64 {
+        lock(&self.0).expired()
     }
 }
 
