@@ -15,6 +15,8 @@ mod killed;
 #[cfg(feature = "webhook")]
 mod killed_changes;
 #[cfg(feature = "webhook")]
+mod late_entry;
+#[cfg(feature = "webhook")]
 mod memory_journal;
 mod message;
 #[cfg(feature = "webhook")]

@@ -34,15 +34,19 @@ impl Intake {
                 shared.has_room.notified().await;
                 continue;
             }
-            let after = *lock(&shared.last_entry);
+            let after = lock(&shared.cursor).last;
             let page = shared.journal.pending(after).await?;
             if page.is_empty() {
+                lock(&shared.cursor).held.clear();
                 return Ok(());
             }
             let mut done = Vec::new();
             for (entry, hint) in page {
-                done.extend(self.take(shared, entry, hint).await);
-                *lock(&shared.last_entry) = Some(entry);
+                let is_held = lock(&shared.cursor).held.remove(&entry);
+                if !is_held {
+                    done.extend(self.take(shared, entry, hint).await);
+                }
+                lock(&shared.cursor).last = Some(entry);
             }
             shared.forget(done).await;
         }

@@ -112,6 +112,14 @@ impl Object {
         [read, tell, forget].into_iter().flatten().min()
     }
 
+    /// The entries that wait for something to be done.
+    pub(super) fn entries(&self) -> impl Iterator<Item = EntryId> {
+        let Self { asked, reading, next, told, .. } = self;
+        let asks = asked.iter().chain(reading).flat_map(|ask| &ask.entries);
+        let next = next.iter().flat_map(|next| &next.entries);
+        asks.chain(next).chain(told.iter().flat_map(|told| &told.entries)).copied()
+    }
+
     /// The last state that is to be handed on or is handed on now.
     pub(super) fn version(&self) -> Option<Version> {
         let next = self.next.as_ref().and_then(|next| next.seen.version);

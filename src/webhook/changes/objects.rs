@@ -316,6 +316,11 @@ impl Objects {
         self.followed.iter().cloned().collect()
     }
 
+    /// The entries of all that is to be read or handed on, or is handed on and not done.
+    pub(super) fn held(&self) -> HashSet<EntryId> {
+        self.known.values().flat_map(Object::entries).collect()
+    }
+
     pub(super) fn numbers(&self) -> ChangesNumbers {
         let is_given = |object: &Object| object.told.as_ref().is_some_and(|told| matches!(told.stage, Stage::Given));
         let not_done = self.known.values().filter(|object| is_given(object)).count() as u64;

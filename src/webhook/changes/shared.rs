@@ -1,5 +1,6 @@
 //! What the task of [`Changes`](super::Changes), whoever takes changes, and those changes have in common.
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 
 use futures_util::future::{join, join_all};
@@ -23,8 +24,7 @@ pub(super) struct Shared {
     undone: Mutex<Vec<EntryId>>,
     /// Hints of which it is not known whose they are, since the custody could not be read.
     pub(super) put_off: Mutex<Vec<(EntryId, Hint)>>,
-    /// The last entry that was taken from the journal.
-    pub(super) last_entry: Mutex<Option<EntryId>>,
+    pub(super) cursor: Mutex<Cursor>,
     /// Wakes the task.
     pub(super) changed: Notify,
     /// Wakes what takes hints in.
@@ -33,10 +33,28 @@ pub(super) struct Shared {
     pub(super) taker: AtomicWaker,
 }
 
+/// How far the journal is read.
+#[derive(Default)]
+pub(super) struct Cursor {
+    /// The last entry that was read.
+    pub(super) last: Option<EntryId>,
+    /// Entries that were taken before the journal is read anew, and are not taken again.
+    pub(super) held: HashSet<EntryId>,
+}
+
 impl Shared {
     pub(super) fn new(journal: Arc<dyn HintJournal>) -> Self {
-        let (objects, undone, put_off, last_entry, changed, has_room, taker) = Default::default();
-        Self { journal, objects, undone, put_off, last_entry, changed, has_room, taker }
+        let (objects, undone, put_off, cursor, changed, has_room, taker) = Default::default();
+        Self { journal, objects, undone, put_off, cursor, changed, has_room, taker }
+    }
+
+    /// Has the journal read from its first entry on: one may be there that was not when those after it were taken. What is held is
+    /// known before it is read, so that nothing is taken again that is done meanwhile.
+    pub(super) fn read_anew(&self) {
+        let mut held = lock(&self.objects).held();
+        held.extend(lock(&self.undone).iter());
+        held.extend(lock(&self.put_off).iter().map(|(entry, _)| entry));
+        *lock(&self.cursor) = Cursor { last: None, held };
     }
 
     pub(super) fn ask(&self, key: Key, ask: Ask) {

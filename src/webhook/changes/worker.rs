@@ -47,9 +47,14 @@ impl Worker {
 
     async fn take_hints(&self) {
         let mut arrivals = self.arrivals.clone();
+        let mut read_anew = Instant::now() + self.look_interval;
         loop {
             // Those that come from here on are not missed.
             arrivals.borrow_and_update();
+            if read_anew <= Instant::now() {
+                self.shared.read_anew();
+                read_anew = Instant::now() + self.look_interval;
+            }
             let taken = self.intake.take_all(&self.shared).await;
             if let Err(error) = &taken {
                 tracing::warn!(%error, "hints are not taken from the journal yet");
@@ -61,8 +66,8 @@ impl Worker {
                     pending::<()>().await;
                 }
             };
-            let pause = if is_any_left { PAUSE } else { self.look_interval };
-            select(pin!(arrived), pin!(sleep(pause))).await;
+            let next = if is_any_left { read_anew.min(Instant::now() + PAUSE) } else { read_anew };
+            select(pin!(arrived), pin!(sleep_until(next))).await;
         }
     }
 

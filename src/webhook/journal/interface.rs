@@ -8,7 +8,8 @@ use crate::transport::credentials::BoxFuture;
 use crate::webhook::Hint;
 use crate::webhook::mark::{Mark, MarkedObject};
 
-/// The number of an entry in its [`HintJournal`], as long as the journal is open. Entries that were appended later have larger numbers.
+/// The number of an entry in its [`HintJournal`], as long as the journal is open. An entry has a larger number than those that were kept
+/// before its `append` began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EntryId(u64);
 
@@ -43,6 +44,9 @@ pub enum Appended {
 ///   [`MemoryHintJournal`](crate::webhook::MemoryHintJournal) does not promise it.
 /// - **At least once.** An entry that is not done is among the `pending` ones of the next process. One whose `done` had not returned
 ///   may be, too. An entry whose `append` failed, or was dropped, may be there or not.
+/// - **Order.** Entries are taken in the order of their numbers. One may appear after one with a larger number was taken, as when a
+///   database commits two in another order than it has numbered them. It is taken after
+///   [`look_interval`](crate::webhook::ChangesBuilder::look_interval) at the latest, with which the entries are read from the first on.
 /// - **Bounds.** It has a bound, and answers [`Appended::Full`] beyond it. Nothing else makes place than `done`, and the age of an entry.
 /// - **Marks.** It keeps the last [`Mark`] of each object that was handed on, for as long as an entry at least, and as many as entries at
 ///   least; those that were made first go first. When `mark` returns, the mark survives a crash.
@@ -69,8 +73,8 @@ pub trait HintJournal: fmt::Debug + Send + Sync + 'static {
     /// [`ErrorKind::Storage`](crate::ErrorKind::Storage) if it cannot be written. The entry may come again after a crash.
     fn done(&self, id: EntryId) -> BoxFuture<'_, Result<(), Error>>;
 
-    /// Returns the next entries after `after` that are not done, the oldest first: as many as fit into a page, and none only if there
-    /// are no more.
+    /// Returns the next entries after `after` that are not done, in the order of their numbers: as many as fit into a page, and none only
+    /// if there are no more.
     ///
     /// # Errors
     ///
