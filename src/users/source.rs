@@ -117,7 +117,10 @@ impl ProvideCredentials for OpenSource {
         is_again: bool,
     ) -> BoxFuture<'a, Renewal> {
         Box::pin(async move {
-            let Some(session) = self.0.get().and_then(|user| user.known_session()) else { return Renewal::No };
+            let Some(user) = self.0.get() else { return Renewal::No };
+            let Some(session) = user.known_session() else { return Renewal::No };
+            // The custody still has the session.
+            user.is_used();
             match session.refuse(credentials, refusal, is_again).await {
                 Renewal::Forbidden(evidence) => Renewal::Forbidden(evidence),
                 Renewal::Renewed | Renewal::After(_) | Renewal::No => Renewal::No,

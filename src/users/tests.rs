@@ -237,6 +237,28 @@ async fn a_session_is_used_if_it_is_open_and_never_opened() {
     open.api().list_credentials().await.unwrap();
 }
 
+/// Calls of bunq's name users as often as they like. Those whom calls are made for must not go for that.
+#[tokio::test]
+async fn a_look_for_a_session_has_no_user_remembered_until_it_is_refused() {
+    test_timeout::start();
+    let bank = Bank::new().await;
+    let (_other, users) = bank.users(1).await;
+    let (client, id) = (bank.client(), users[0].provision_id());
+    let open = client.users().of(id).if_open().await.unwrap().unwrap();
+    open.api().list_credentials().await.unwrap();
+    drop(open);
+    assert!(client.users().known(id).is_none());
+
+    let open = client.users().of(id).if_open().await.unwrap().unwrap();
+    bank.sandbox.end_sessions();
+    open.api().list_credentials().await.unwrap_err();
+    drop(open);
+    bank.called();
+    // The custody still has the session, and it is not tried again.
+    assert!(client.users().of(id).if_open().await.unwrap().is_none());
+    assert_eq!(bank.called(), [""; 0]);
+}
+
 /// Neither the partner's session nor a key is made, without which a session under its installation cannot be used.
 #[tokio::test]
 async fn a_look_for_a_session_opens_none_of_the_partner() {

@@ -96,7 +96,7 @@ impl UserClient {
     }
 
     /// Returns a client whose calls use the session that is open, in memory or in custody, and never open one: a call whose session is
-    /// refused fails. `None` if no session is open. bunq is asked nothing.
+    /// refused fails. `None` if no session is open. bunq is asked nothing, and so the user is not remembered for longer.
     ///
     /// # Errors
     ///
@@ -106,11 +106,8 @@ impl UserClient {
         expect(dead_code, reason = "objects that bunq's calls name are read so")
     )]
     pub(crate) async fn if_open(&self) -> Result<Option<Self>, Error> {
-        if !self.0.has_open_session().await? {
-            return Ok(None);
-        }
-        self.0.is_used();
-        Ok(Some(Self(Arc::clone(&self.0), Arc::clone(&self.1), Opens::Never)))
+        let is_open = self.0.has_open_session().await?;
+        Ok(is_open.then(|| Self(Arc::clone(&self.0), Arc::clone(&self.1), Opens::Never)))
     }
 
     /// Opens a session, unless one is open, behind all other users that wait for theirs. Once others ask for it too, it has its usual place.
