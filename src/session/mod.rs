@@ -325,10 +325,12 @@ impl Session {
         let join = |own| {
             let mut state = self.0.state();
             if let Some(opened) = state.opened().filter(|_| !state.is_unsaved) {
-                return ControlFlow::Break(opened);
+                return ControlFlow::Break(Ok(opened));
             }
             let is_going = state.opening.as_ref().is_some_and(Opening::is_in_progress);
-            self.0.owner.is_wanted(patience, is_going, &self.0.transport);
+            if let Err(error) = self.0.owner.is_wanted(patience, is_going, &self.0.transport) {
+                return ControlFlow::Break(Err(error));
+            }
             let work = async move |shared: Arc<Shared>, trouble| shared.open(&trouble, deadline).await;
             ControlFlow::Continue(self.join(&mut state, |state| &mut state.opening, own, work))
         };
@@ -344,13 +346,13 @@ impl Session {
     async fn shared(
         &self,
         trouble: &Trouble,
-        join: impl Fn(Id) -> ControlFlow<Opened, Opening>,
+        join: impl Fn(Id) -> ControlFlow<Result<Opened, Error>, Opening>,
     ) -> Result<Opened, Error> {
         let own = runtime::current()?;
         let mut has_failed = false;
         loop {
             let opening = match join(own) {
-                ControlFlow::Break(opened) => return Ok(opened),
+                ControlFlow::Break(known) => return known,
                 ControlFlow::Continue(opening) => opening,
             };
             let is_own = opening.runtime == own;

@@ -7,8 +7,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
-use super::order::{Order, PATIENCE};
-use super::queue::{EntryState, Next, Preparation, Wanted};
+use super::order::{Order, OrderState, PATIENCE};
+use super::queue::{EntryState, Next, Preparation, Standing, Wanted};
 use crate::error::{Error, ErrorKind, Remedy, Sent};
 use crate::text::duration;
 use crate::types::ProvisionId;
@@ -61,7 +61,7 @@ impl Place {
     /// The session cannot be in time, or another that was admitted could not then; or its credential was replaced, or nobody is left who
     /// acts for users.
     pub(super) fn enter(order: &Arc<Order>, wanted: Wanted<'_>) -> Result<Self, Error> {
-        let Wanted { id, ticket, deadline, is_renewal, is_withdrawn, .. } = wanted;
+        let Wanted { id, ticket, is_renewal, is_withdrawn, .. } = wanted;
         let now = Instant::now();
         let mut state = order.state();
         // It is set before its entry is looked for here.
@@ -72,11 +72,7 @@ impl Place {
             return Err(nobody_left(id));
         }
         state.mark_late(order, now);
-        let forecast = state.forecast(order, now);
-        if !state.queue.admits(wanted.standing(), |ahead| forecast.turn(ahead)) {
-            let needed = forecast.turn(state.queue.waiting()).saturating_duration_since(now);
-            return Err(too_late(id, is_renewal, needed, deadline.saturating_duration_since(now)));
-        }
+        admit(order, &mut state, now, &wanted, wanted.standing())?;
         let wake = state.queue.add(&wanted);
         state.choose(order, now);
         drop(state);
@@ -94,9 +90,27 @@ impl Place {
                 Step::Go(turn) => return Ok(turn),
                 Step::At(at) => at,
             };
-            // Others are woken when something changes, except if a future is not polled.
-            let _ = timeout(at.saturating_duration_since(Instant::now()), self.wake.notified()).await;
+            self.woken(at).await;
         }
+    }
+
+    /// Waits until the session may do something, or stands last no more.
+    pub(super) async fn reached(&self) -> Result<(), Error> {
+        while self.is_last()
+            && let Step::At(at) = self.step()?
+        {
+            self.woken(at).await;
+        }
+        Ok(())
+    }
+
+    fn is_last(&self) -> bool {
+        self.order.state().queue.get(self.ticket).is_some_and(|entry| entry.standing.is_last)
+    }
+
+    async fn woken(&self, by: Instant) {
+        // Others are woken when something changes, except if a future is not polled.
+        let _ = timeout(by.saturating_duration_since(Instant::now()), self.wake.notified()).await;
     }
 
     fn step(&self) -> Result<Step, Error> {
@@ -201,6 +215,24 @@ impl Drop for Place {
         state.head = state.head.filter(|(head, _)| *head != self.ticket);
         state.choose(order, Instant::now());
     }
+}
+
+/// Fails if a session cannot be in time where it would stand, or another that was admitted could not then.
+pub(super) fn admit(
+    order: &Order,
+    state: &mut OrderState,
+    now: Instant,
+    &Wanted { id, ticket, is_renewal, .. }: &Wanted<'_>,
+    standing: Standing,
+) -> Result<(), Error> {
+    let forecast = state.forecast(order, now);
+    if state.queue.admits(standing, |ahead| forecast.turn(ahead)) {
+        return Ok(());
+    }
+    let waits = state.queue.get(ticket).is_some_and(|entry| entry.state.is_in_line());
+    let others = state.queue.waiting() - usize::from(waits);
+    let needed = forecast.turn(others).saturating_duration_since(now);
+    Err(too_late(id, is_renewal, needed, standing.deadline.saturating_duration_since(now)))
 }
 
 /// The error of a session that cannot be opened in time.

@@ -6,13 +6,14 @@
 //! a session is opened. What has failed last before that does not count either, as the outage may have ended after it: nobody is
 //! overtaken for an outage.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::sync::lock;
 use crate::types::ProvisionId;
 
 /// So often a session may fail, not counting outages, before its user is given up: once, and five times more.
@@ -37,8 +38,19 @@ pub(super) struct Wanted<'a> {
     pub(super) is_prepared: bool,
     /// The credential was replaced by another.
     pub(super) is_withdrawn: &'a AtomicBool,
-    /// It goes behind all that are not last.
-    pub(super) is_last: &'a AtomicBool,
+    /// Read and changed by whoever holds the lock of the order: its entry has the same.
+    pub(super) stands: &'a Mutex<Stands>,
+}
+
+/// Where a session stands in the order, also while it has no entry there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stands {
+    /// By its own deadline.
+    Usual,
+    /// Behind all that are not last: nobody waits for it but whoever waits behind all others.
+    Last,
+    /// It was last, and is opened by then for whoever waits for it as usual.
+    MovedUp(Instant),
 }
 
 /// Where a session stands among those that wait: the least is first.
@@ -52,7 +64,12 @@ pub(super) struct Standing {
 
 impl Wanted<'_> {
     pub(super) fn standing(&self) -> Standing {
-        Standing { is_last: self.is_last.load(Ordering::Relaxed), deadline: self.deadline, id: self.id }
+        let (is_last, deadline) = match *lock(self.stands) {
+            Stands::Usual => (false, self.deadline),
+            Stands::Last => (true, self.deadline),
+            Stands::MovedUp(by) => (false, self.deadline.min(by)),
+        };
+        Standing { is_last, deadline, id: self.id }
     }
 }
 
@@ -295,8 +312,9 @@ mod tests {
     }
 
     fn add_standing(queue: &mut SessionQueue, number: u64, deadline: Instant, is_last: bool) {
-        let (id, ticket, is_withdrawn, is_last) = (id(number), queue.ticket(), &false.into(), &is_last.into());
-        queue.add(&Wanted { id, ticket, deadline, is_renewal: false, is_prepared: true, is_withdrawn, is_last });
+        let stands = &Mutex::new(if is_last { Stands::Last } else { Stands::Usual });
+        let (id, ticket, is_withdrawn) = (id(number), queue.ticket(), &false.into());
+        queue.add(&Wanted { id, ticket, deadline, is_renewal: false, is_prepared: true, is_withdrawn, stands });
     }
 
     fn usual(deadline: Instant, number: u64) -> Standing {

@@ -13,10 +13,11 @@ use tokio::time::Instant;
 
 use super::forecast::Renewals;
 use super::order::Order;
-use super::place::{Outcome, Place, Turn};
-use super::queue::{EntryState, Standing, Wanted};
+use super::place::{Outcome, Place, Turn, admit};
+use super::queue::{EntryState, Standing, Stands, Wanted};
 use crate::error::{Error, ErrorKind};
 use crate::operation::Operation;
+use crate::sync::lock;
 use crate::transport::rate_limit::RateLimits;
 
 /// The shortest time for which what was refused for its rate is not tried again.
@@ -117,26 +118,37 @@ impl Turns {
         }
     }
 
-    /// Waits until a session could be opened, and opens none.
+    /// Waits until a session that stands last could be opened, or stands last no more. It opens none.
     pub(super) async fn reach(&self, wanted: Wanted<'_>) -> Result<(), Error> {
-        Place::enter(&self.0, wanted)?.turn().await.map(drop)
+        Place::enter(&self.0, wanted)?.reached().await
     }
 
-    /// Gives a session that stands last its usual place with this deadline, if all others are then still in time. Returns whether it stands
-    /// last no more.
-    pub(super) fn move_up(&self, ticket: u64, deadline: Instant) -> bool {
+    /// Gives a session that stands last its usual place with this deadline, which it keeps until it is open.
+    ///
+    /// # Errors
+    ///
+    /// [`RateLimited`](ErrorKind::RateLimited) if it cannot be in time there, or another that was admitted could not then: it stays last.
+    pub(super) fn move_up(&self, wanted: Wanted<'_>) -> Result<(), Error> {
+        let Wanted { id, ticket, deadline, stands, .. } = wanted;
         let (order, now) = (&*self.0, Instant::now());
         let mut state = order.state();
-        let Some(entry) = state.queue.get(ticket) else { return true };
-        let standing = Standing { is_last: false, deadline, ..entry.standing };
-        let forecast = state.forecast(order, now);
-        let is_admitted = state.queue.admits(standing, |ahead| forecast.turn(ahead));
-        if is_admitted && let Some(entry) = state.queue.get(ticket) {
+        if *lock(stands) != Stands::Last {
+            return Ok(());
+        }
+        let standing = Standing { is_last: false, deadline, id };
+        let admitted = admit(order, &mut state, now, &wanted, standing);
+        let entry = state.queue.get(ticket);
+        if admitted.is_err() {
+            let is_being_opened = entry.is_some_and(|entry| !entry.state.is_in_line());
+            return if is_being_opened { Ok(()) } else { admitted };
+        }
+        *lock(stands) = Stands::MovedUp(deadline);
+        if let Some(entry) = entry {
             entry.standing = standing;
             entry.wake.notify_one();
             state.choose(order, now);
         }
-        is_admitted
+        Ok(())
     }
 
     /// Ends the wait of a session that [is withdrawn](Wanted::is_withdrawn).

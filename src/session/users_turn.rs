@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
@@ -13,10 +13,11 @@ use tokio::time::Instant;
 use super::Patience;
 use super::context::OpenSession;
 use super::forecast::Renewals;
-use super::queue::Wanted;
+use super::queue::{Stands, Wanted};
 use super::turns::{PartnersTurn, Turns};
 use crate::api::Api;
 use crate::error::{Error, ErrorKind, Sent};
+use crate::sync::lock;
 use crate::transport::Transport;
 use crate::transport::trouble::Trouble;
 use crate::types::ProvisionId;
@@ -43,8 +44,7 @@ pub(crate) struct UsersTurn {
     id: ProvisionId,
     ticket: u64,
     is_withdrawn: AtomicBool,
-    /// Nobody waits for the session but whoever waits behind all others.
-    is_last: AtomicBool,
+    stands: Mutex<Stands>,
     /// When the credential expires, if it is not used before.
     expiry: Instant,
     /// A session was opened with the credential.
@@ -75,10 +75,10 @@ impl UsersTurn {
         look: Api,
         told: impl Fn(Result<Activation, &Error>) + Send + Sync + 'static,
     ) -> Self {
-        let (is_activated, is_withdrawn, is_last) = (AtomicBool::new(expiry.is_none()), false.into(), false.into());
+        let (is_activated, is_withdrawn) = (AtomicBool::new(expiry.is_none()), false.into());
         let (ticket, expiry) = (turns.ticket(), expiry.unwrap_or_else(Instant::now));
-        let (told, user) = (Box::new(told), Weak::<()>::new());
-        Self { turns, id, ticket, is_withdrawn, is_last, expiry, is_activated, look, told, user }
+        let (stands, told, user) = (Mutex::new(Stands::Usual), Box::new(told), Weak::<()>::new());
+        Self { turns, id, ticket, is_withdrawn, stands, expiry, is_activated, look, told, user }
     }
 
     /// `user` lives as long as what is done with its session, whoever gives it up: so nobody makes another one meanwhile, and waits for
@@ -104,9 +104,9 @@ impl UsersTurn {
 
     /// The session that is to be opened, if nothing has to be made before.
     fn wanted(&self, deadline: Option<Instant>, transport: &Transport) -> Wanted<'_> {
-        let &Self { id, ticket, ref is_withdrawn, ref is_last, .. } = self;
+        let &Self { id, ticket, ref is_withdrawn, ref stands, .. } = self;
         let (deadline, is_renewal) = (self.deadline(deadline, transport), self.is_activated.load(Ordering::Relaxed));
-        Wanted { id, ticket, deadline, is_renewal, is_prepared: true, is_withdrawn, is_last }
+        Wanted { id, ticket, deadline, is_renewal, is_prepared: true, is_withdrawn, stands }
     }
 
     fn waits(&self) -> Error {
@@ -176,24 +176,25 @@ impl Owner {
     }
 
     /// Somebody waits for the session, which is being opened already or is opened next. One that stands last goes up to its usual place
-    /// for whoever waits as usual, if all before which it then goes can still be in time.
-    pub(super) fn is_wanted(&self, patience: Patience, is_going: bool, transport: &Transport) {
-        let Self::User(turn) = self else { return };
-        let UsersTurn { turns, ticket, is_last, .. } = turn;
-        match patience {
-            Patience::Last(_) if is_going => {}
-            Patience::Last(_) => is_last.store(true, Ordering::Relaxed),
-            Patience::OfCall | Patience::Until(_) => {
-                // It is unset before the entry is looked for: one that is made afterwards is not last.
-                if is_last.swap(false, Ordering::Relaxed) && is_going {
-                    let is_moved = turns.move_up(*ticket, turn.deadline(patience.deadline(), transport));
-                    is_last.store(!is_moved, Ordering::Relaxed);
-                }
+    /// for whoever waits as usual.
+    ///
+    /// # Errors
+    ///
+    /// [`RateLimited`](ErrorKind::RateLimited) if it cannot be in time there, or another that was admitted could not then.
+    pub(super) fn is_wanted(&self, patience: Patience, is_going: bool, transport: &Transport) -> Result<(), Error> {
+        let Self::User(turn) = self else { return Ok(()) };
+        match (patience, is_going) {
+            (Patience::Last(_), true) => {}
+            (Patience::Last(_), false) => *lock(&turn.stands) = Stands::Last,
+            (Patience::OfCall | Patience::Until(_), false) => *lock(&turn.stands) = Stands::Usual,
+            (Patience::OfCall | Patience::Until(_), true) => {
+                turn.turns.move_up(turn.wanted(patience.deadline(), transport))?;
             }
         }
+        Ok(())
     }
 
-    /// Waits until a session that stands last could be opened.
+    /// Waits until a session that stands last could be opened, or stands last no more.
     pub(super) async fn stand_last(
         &self,
         transport: &Transport,
@@ -201,7 +202,7 @@ impl Owner {
         deadline: Option<Instant>,
     ) -> Result<(), Error> {
         let Self::User(turn) = self else { return Ok(()) };
-        if !turn.is_last.load(Ordering::Relaxed) {
+        if *lock(&turn.stands) != Stands::Last {
             return Ok(());
         }
         trouble.note(Some(turn.waits()));

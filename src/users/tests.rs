@@ -7,7 +7,7 @@ use std::time::Duration;
 use bunq_partner_sandbox::Sandbox;
 use futures_util::future::join;
 use tokio::task::yield_now;
-use tokio::time::advance;
+use tokio::time::{Instant, advance};
 
 use super::*;
 use crate::client::Client;
@@ -108,6 +108,16 @@ impl Bank {
             users.push(client.users().activate(id.get().try_into().unwrap()).await.unwrap());
         }
         (client, users)
+    }
+
+    /// Users that another process has activated, and whose sessions have ended.
+    async fn without_sessions<const N: usize>(&self) -> (Client, [ProvisionId; N]) {
+        let (client, users) = self.users(N).await;
+        for user in &users {
+            user.end_session().await.unwrap();
+        }
+        let ids: Vec<_> = users.iter().map(UserClient::provision_id).collect();
+        (client, ids.try_into().unwrap())
     }
 
     /// The paths that were called since the last look.
@@ -325,15 +335,9 @@ async fn a_session_that_stands_last_is_opened_behind_all_others() {
     test_timeout::start();
     for is_asked_for in [false, true] {
         let bank = Bank::new().await;
-        let (_elsewhere, users) = bank.users(3).await;
-        let mut all = Vec::new();
-        for user in users {
-            user.end_session().await.unwrap();
-            all.push(user.provision_id());
-        }
+        let (_elsewhere, [first, last, other]) = bank.without_sessions().await;
         let client = bank.builder().rate_limit(&Operation::CREATE_SESSION, 1, MINUTE / 2).build().unwrap();
         let users = client.users();
-        let [first, last, other] = all[..] else { panic!("{all:?}") };
         let opened = Arc::new(Mutex::new(Vec::new()));
         let begin = |id: ProvisionId, is_last: bool| {
             let (user, users, opened) = (users.of(id), users.clone(), Arc::clone(&opened));
@@ -349,7 +353,9 @@ async fn a_session_that_stands_last_is_opened_behind_all_others() {
         let turns = &users.0.room.turns;
         users.of(first).open_session().await.unwrap();
         let mut tasks = Vec::new();
-        for (id, is_last) in [(last, true), (other, false)] {
+        // The deadline of the other comes before that which the last one has for itself.
+        for (id, is_last) in [(other, false), (last, true)] {
+            advance(Duration::from_millis(1)).await;
             tasks.push(begin(id, is_last));
             while turns.waiting() < tasks.len() {
                 yield_now().await;
@@ -369,4 +375,38 @@ async fn a_session_that_stands_last_is_opened_behind_all_others() {
         let expected = if is_asked_for { [last, other] } else { [other, last] };
         assert_eq!(*lock(&opened), expected);
     }
+}
+
+/// A session that stands last is no reason to wait for a turn that does not come in time.
+#[tokio::test(start_paused = true)]
+async fn a_call_that_cannot_have_the_turn_of_the_last_fails_at_once() {
+    test_timeout::start();
+    let bank = Bank::new().await;
+    let (_elsewhere, [first, last, other]) = bank.without_sessions().await;
+    let builder = bank.builder().rate_limit(&Operation::CREATE_SESSION, 1, MINUTE / 2);
+    let client = builder.operation_timeout(MINUTE * 3 / 4).build().unwrap();
+    let (users, turns) = (client.users(), &client.users().0.room.turns);
+    users.of(first).open_session().await.unwrap();
+    let mut tasks = Vec::new();
+    for id in [other, last] {
+        let user = users.of(id);
+        tasks.push(tokio::spawn(
+            async move { if id == last { user.open_last().await } else { user.open_session().await } },
+        ));
+        while turns.waiting() < tasks.len() {
+            yield_now().await;
+        }
+    }
+    let (user, began) = (users.of(last), Instant::now());
+    let error = user.open_session().await.unwrap_err();
+    assert_eq!((error.kind(), error.sent()), (ErrorKind::RateLimited, Sent::No), "{error}");
+    assert!(
+        error.to_string().contains("cannot be renewed in time: with those before it, it would take 1 min"),
+        "{error}"
+    );
+    assert_eq!((began.elapsed(), turns.waiting()), (Duration::ZERO, 2));
+    for task in tasks {
+        task.await.unwrap().unwrap();
+    }
+    assert!(user.if_open().await.unwrap().is_some());
 }

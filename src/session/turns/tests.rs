@@ -93,9 +93,10 @@ async fn nothing() -> Result<(), Error> {
 /// The first session of a user.
 fn wanted(id: u64, ticket: u64, deadline: Instant) -> Wanted<'static> {
     static IS_NOT: AtomicBool = AtomicBool::new(false);
+    static USUAL: Mutex<Stands> = Mutex::new(Stands::Usual);
     let id = ProvisionId::try_from(id).unwrap();
-    let (is_renewal, is_prepared, is_withdrawn, is_last) = (false, true, &IS_NOT, &IS_NOT);
-    Wanted { id, ticket, deadline, is_renewal, is_prepared, is_withdrawn, is_last }
+    let (is_renewal, is_prepared, is_withdrawn, stands) = (false, true, &IS_NOT, &USUAL);
+    Wanted { id, ticket, deadline, is_renewal, is_prepared, is_withdrawn, stands }
 }
 
 /// As many credentials as fit into their life, beside the session of the partner, which is renewed in the middle, are all in time;
