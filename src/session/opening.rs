@@ -184,7 +184,7 @@ impl Shared {
             Ok((context, session))
         };
         let work = Work { is_prepared, prepare, attempt };
-        let (mut context, session) = self.owner.open(&self.transport, work, trouble, deadline).await?;
+        let ((mut context, session), activation) = self.owner.open(&self.transport, work, trouble, deadline).await?;
         tracing::info!(renew_at = session.renew_at.map(display), "a session is open");
         metrics::session_opened();
         let opened = context.opened(&session);
@@ -194,8 +194,10 @@ impl Shared {
             state.has_given_up_unnamed &= session.user.is_none();
         }
         context.session = Some(session);
-        self.keep(&context, trouble).await?;
-        Ok(opened)
+        let kept = self.keep(&context, trouble).await;
+        // It is used in any case.
+        self.owner.tell(activation);
+        kept.map(|()| opened)
     }
 
     /// Makes the installation and the device, as far as they are missing in `made`.

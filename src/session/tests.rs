@@ -1,7 +1,7 @@
 //! Users of one partner, whose calls go over the same connections.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use bunq_partner_sandbox::Sandbox;
 
@@ -174,6 +174,26 @@ async fn a_withdrawal_holds_whatever_is_being_done() {
         assert!(sandbox.take_call_log().iter().all(|call| !call.path.ends_with("/session-server")), "{path}");
         assert_eq!(user.session.open().await.unwrap_err().kind(), ErrorKind::CredentialSpent);
     }
+}
+
+/// Whoever hears of it uses the session at once.
+#[tokio::test]
+async fn that_a_session_was_opened_is_told_when_it_is_known() {
+    test_timeout::start();
+    let (sandbox, partner, _) = two_users().await;
+    let (session, told) = (Arc::new(OnceLock::<Session>::new()), Arc::new(Mutex::new(Vec::new())));
+    let (known, heard, look) = (Arc::clone(&session), Arc::clone(&told), partner.api());
+    let tell = move |outcome: Result<Activation, &Error>| {
+        lock(&heard).push((outcome.unwrap(), known.get().unwrap().is_open()));
+    };
+    let expiry = Some(Instant::now() + Duration::from_secs(3600));
+    let owner = |turns, id| Owner::User(UsersTurn::new(turns, id, expiry, look, tell));
+    let user = user_with(&partner, sandbox.populate(1)[0].get(), owner).await;
+    let session = session.get_or_init(|| user.session);
+    session.open().await.unwrap();
+    session.end().await.unwrap();
+    session.open().await.unwrap();
+    assert_eq!(*lock(&told), [(Activation::Now, true), (Activation::Before, true)]);
 }
 
 /// A renewal that may wait for long joins one that may not, and goes on when that ends.

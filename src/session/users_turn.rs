@@ -56,7 +56,7 @@ pub(crate) struct UsersTurn {
     user: Weak<dyn Any + Send + Sync>,
 }
 
-/// Told that the credential is activated, and of each failure after which others go first.
+/// Told of each session that was opened, and of each failure after which others go first.
 type Told = dyn Fn(Result<Activation, &Error>) + Send + Sync;
 
 /// Whether the session that was opened is the first one with its credential.
@@ -119,14 +119,14 @@ impl UsersTurn {
         Error::new(ErrorKind::ShutDown, Sent::No, problem)
     }
 
-    /// Opens the session in its turn.
+    /// Opens the session in its turn, and returns whether it is the first one.
     async fn open<T, P, O>(
         &self,
         transport: &Arc<Transport>,
         Work { is_prepared, prepare, attempt }: Work<impl Fn() -> P + Send, impl Fn(Duration) -> O + Send>,
         trouble: &Trouble,
         deadline: Option<Instant>,
-    ) -> Result<T, Error>
+    ) -> Result<(T, Activation), Error>
     where
         P: Future<Output = Result<(), Error>> + Send,
         O: Future<Output = Result<T, Error>> + Send,
@@ -159,8 +159,7 @@ impl UsersTurn {
                 trouble.note(None);
                 let opened = opened?;
                 let is_activated = self.is_activated.swap(true, Ordering::Relaxed);
-                (self.told)(Ok(if is_activated { Activation::Before } else { Activation::Now }));
-                Ok(opened)
+                Ok((opened, if is_activated { Activation::Before } else { Activation::Now }))
             }
         }
     }
@@ -238,21 +237,31 @@ impl Owner {
         }
     }
 
-    /// Opens the session by attempts, each within a time.
+    /// Opens the session by attempts, each within a time. What it returns with it is to be [told](Self::tell).
     pub(super) async fn open<T, P, O>(
         &self,
         transport: &Arc<Transport>,
         work: Work<impl Fn() -> P + Send, impl Fn(Duration) -> O + Send>,
         trouble: &Trouble,
         deadline: Option<Instant>,
-    ) -> Result<T, Error>
+    ) -> Result<(T, Activation), Error>
     where
         P: Future<Output = Result<(), Error>> + Send,
         O: Future<Output = Result<T, Error>> + Send,
     {
         match self {
-            Self::Partner(_) => (work.attempt)(transport.config().operation_timeout).await,
+            Self::Partner(_) => {
+                let opened = (work.attempt)(transport.config().operation_timeout).await?;
+                Ok((opened, Activation::Before))
+            }
             Self::User(user) => user.open(transport, work, trouble, deadline).await,
+        }
+    }
+
+    /// Tells that the session was opened. It is to be known by then: whoever hears it looks for it.
+    pub(super) fn tell(&self, activation: Activation) {
+        if let Self::User(user) = self {
+            (user.told)(Ok(activation));
         }
     }
 
