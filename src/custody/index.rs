@@ -1,8 +1,8 @@
 //! Which user an id of bunq's is of, by the entries of a custody.
 //!
 //! The index is made from a listing when it is first needed, and kept up to date with what this client changes. What others have added is
-//! found by another listing after a miss, at most once in a minute: made-up ids cost no more than that. An id that is known waits for no
-//! listing.
+//! found by another listing after a miss, at most once in a minute: made-up ids cost no more than that. So a miss is final only if a
+//! listing has begun since the question arose. An id that is known waits for no listing.
 
 use std::collections::HashMap;
 use std::future::ready;
@@ -20,6 +20,17 @@ use crate::types::{ProvisionId, UserId};
 /// For how long after a listing a miss begins no other.
 const LISTED_FOR: Duration = Duration::from_secs(60);
 
+/// The provisions that have made the user with an id of bunq's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Granted {
+    /// These, the newest first. A person may have several.
+    To(Vec<ProvisionId>),
+    /// None that is known, but another process may have added one since the last listing: the next can begin then.
+    NotYet { look_again: Instant },
+    /// None of the custody.
+    Nobody,
+}
+
 /// The ids of one user: none, or one or two.
 type UserIds = [Option<UserId>; 2];
 
@@ -34,10 +45,17 @@ pub(super) struct UserIndex {
 struct State {
     /// In order. A user takes 16 bytes for each of its ids.
     known: Vec<(UserId, ProvisionId)>,
-    /// When the last listing ended, and what came of it; `None` before the first.
-    listed: Option<(Instant, Result<(), Error>)>,
+    /// The last listing; `None` before the first.
+    listed: Option<Listing>,
     /// What this client has changed since the listing in progress began.
     changed: Option<HashMap<ProvisionId, UserIds>>,
+}
+
+#[derive(Debug)]
+struct Listing {
+    began: Instant,
+    ended: Instant,
+    outcome: Result<(), Error>,
 }
 
 impl UserIndex {
@@ -53,44 +71,49 @@ impl UserIndex {
         lock(&self.state).change(id, [None; 2]);
     }
 
-    /// What is known of an id; `None` if a listing has to tell.
-    pub(super) fn answer(&self, user: UserId) -> Option<Result<Option<ProvisionId>, Error>> {
+    /// What is known of an id, for a question that arose at `since`; `None` if a listing has to tell.
+    pub(super) fn answer(&self, user: UserId, since: Instant) -> Option<Result<Granted, Error>> {
         let state = lock(&self.state);
-        if let Some(id) = state.find(user) {
-            return Some(Ok(Some(id)));
+        let known = state.find(user);
+        if !known.is_empty() {
+            return Some(Ok(Granted::To(known)));
         }
-        let (at, listed) = state.listed.as_ref()?;
-        (at.elapsed() < LISTED_FOR).then(|| listed.clone().map(|()| None))
+        let Listing { began, ended, outcome } = state.listed.as_ref()?;
+        if outcome.is_ok() && *began >= since {
+            return Some(Ok(Granted::Nobody));
+        }
+        let look_again = *ended + LISTED_FOR;
+        (Instant::now() < look_again).then(|| outcome.clone().map(|()| Granted::NotYet { look_again }))
     }
 
-    /// Finds an id with a listing of all entries, unless another has been made meanwhile.
-    pub(super) async fn look_for(
+    /// Lists all entries, unless another listing meanwhile has an answer.
+    pub(super) async fn list(
         &self,
         user: UserId,
+        since: Instant,
         all: impl Stream<Item = Result<CustodyEntry, Error>> + Send,
-    ) -> Result<Option<ProvisionId>, Error> {
+    ) {
         let _listing = self.listing.lock().await;
-        if let Some(answer) = self.answer(user) {
-            return answer;
+        if self.answer(user, since).is_some() {
+            return;
         }
         lock(&self.state).changed = Some(HashMap::new());
-        let mut found = Vec::new();
+        let (mut found, began) = (Vec::new(), Instant::now());
         let listed = all.try_for_each(|entry| {
             found.extend(entry.user_ids().into_iter().flatten().map(|user| (user, entry.provision_id)));
             ready(Ok(()))
         });
-        let listed = listed.await;
-        let mut state = lock(&self.state);
-        state.take(found, listed.clone());
-        listed.map(|()| state.find(user))
+        let outcome = listed.await;
+        lock(&self.state).take(found, Listing { began, ended: Instant::now(), outcome });
     }
 }
 
 impl State {
-    /// The user with an id; of several that one person has granted, the newest.
-    fn find(&self, user: UserId) -> Option<ProvisionId> {
+    /// The provisions with an id, the newest first.
+    fn find(&self, user: UserId) -> Vec<ProvisionId> {
         let end = self.known.partition_point(|(known, _)| *known <= user);
-        self.known[..end].last().filter(|(known, _)| *known == user).map(|(_, id)| *id)
+        let known = self.known[..end].iter().rev();
+        known.take_while(|(known, _)| *known == user).map(|(_, id)| *id).collect()
     }
 
     fn change(&mut self, id: ProvisionId, ids: UserIds) {
@@ -115,9 +138,9 @@ impl State {
     }
 
     /// Takes in a listing. What was changed meanwhile may be on it or not.
-    fn take(&mut self, mut found: Vec<(UserId, ProvisionId)>, listed: Result<(), Error>) {
+    fn take(&mut self, mut found: Vec<(UserId, ProvisionId)>, listing: Listing) {
         let changed = self.changed.take();
-        if listed.is_ok() {
+        if listing.outcome.is_ok() {
             found.sort_unstable();
             found.dedup();
             found.shrink_to_fit();
@@ -126,7 +149,7 @@ impl State {
                 self.apply(id, ids);
             }
         }
-        self.listed = Some((Instant::now(), listed));
+        self.listed = Some(listing);
     }
 }
 

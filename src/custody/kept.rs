@@ -9,11 +9,11 @@ use futures_util::future::{Either, select};
 use futures_util::stream::{Stream, TryStreamExt as _, iter, try_unfold};
 use jiff::Timestamp;
 use tokio::sync::oneshot;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tracing::Span;
 use uuid::Uuid;
 
-use super::index::UserIndex;
+use super::index::{Granted, UserIndex};
 use super::interface::{Custody, CustodyEntry, CustodyFilter};
 use super::record::UserRecord;
 use crate::error::Error;
@@ -62,22 +62,24 @@ impl Records {
         Kept { records: self.clone(), id }
     }
 
-    /// Returns the provision that has made a user, by the id in its paths or that of the person or company that it is; `None` if the
-    /// custody has no such user.
+    /// Returns the provisions that have made a user, by the id in its paths or that of the person or company that it is, for a question
+    /// that arose at `since`.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::Context`](crate::ErrorKind::Context) if the custody cannot be listed.
-    pub(crate) async fn provision_of(&self, user: UserId) -> Result<Option<ProvisionId>, Error> {
-        if let Some(answer) = self.0.index.answer(user) {
-            return answer;
+    pub(crate) async fn provisions_of(&self, user: UserId, since: Instant) -> Result<Granted, Error> {
+        loop {
+            if let Some(answer) = self.0.index.answer(user, since) {
+                return answer;
+            }
+            runtime::check()?;
+            let records = self.clone();
+            // In a task: all others wait for the one that lists, which must not be a future that is not polled.
+            let listing = async move { records.0.index.list(user, since, records.entries(CustodyFilter::All)).await };
+            let listed = runtime::spawn(Span::current(), Box::pin(listing)).await;
+            listed.map_err(|error| Error::internal("the task that listed a custody was aborted").with_source(error))?;
         }
-        runtime::check()?;
-        let records = self.clone();
-        // In a task: all others wait for the one that lists, which must not be a future that is not polled.
-        let looking = async move { records.0.index.look_for(user, records.entries(CustodyFilter::All)).await };
-        let looked = runtime::spawn(Span::current(), Box::pin(looking)).await;
-        looked.map_err(|error| Error::internal("the task that listed a custody was aborted").with_source(error))?
     }
 
     /// Returns the next page of entries: see [`Custody::list`].

@@ -18,6 +18,7 @@ mod turns;
 mod user_folder;
 
 pub use self::file_custody::FileCustody;
+pub(crate) use self::index::Granted;
 pub use self::interface::{Custody, CustodyEntry, CustodyFilter};
 pub(crate) use self::kept::{Kept, NewToken, Records};
 pub use self::memory::MemoryCustody;

@@ -21,6 +21,7 @@ use std::sync::{Arc, Mutex, Weak};
 use futures_util::stream::{Stream, StreamExt as _, TryStreamExt as _, iter};
 #[cfg(feature = "webhook")]
 use tokio::sync::broadcast;
+use tokio::time::Instant;
 use tracing::Span;
 
 use self::events::unactivated;
@@ -32,7 +33,7 @@ use self::room::{Acting, Room};
 pub use self::user_client::UserClient;
 use self::user_shared::UserShared;
 use crate::api::Api;
-use crate::custody::{CustodyEntry, CustodyFilter, Records};
+use crate::custody::{CustodyEntry, CustodyFilter, Granted, Records};
 use crate::environment::Environment;
 use crate::error::{Error, ErrorKind, Sent};
 use crate::provisions::Provisions;
@@ -232,18 +233,19 @@ impl Users {
         self.remove_closed(id).await
     }
 
-    /// Returns the provision that has made a user, by either id by which bunq's calls name the user; `None` if the custody has no such user.
-    /// It asks bunq nothing.
+    /// Returns the provisions that have made a user, by either id by which bunq's calls name the user. It asks bunq nothing.
+    ///
+    /// `since`: when the call arrived. That nobody has made the user is known only by what the custody has had since.
     ///
     /// # Errors
     ///
     /// [`Context`](crate::ErrorKind::Context) if the custody cannot be listed.
     #[cfg_attr(not(any(test, feature = "webhook")), expect(dead_code, reason = "calls of bunq name users so"))]
-    pub(crate) async fn provision_of(&self, user: UserId) -> Result<Option<ProvisionId>, Error> {
+    pub(crate) async fn provisions_of(&self, user: UserId, since: Instant) -> Result<Granted, Error> {
         match self.0.room.records() {
-            Ok(records) => records.provision_of(user).await,
+            Ok(records) => records.provisions_of(user, since).await,
             // Without a custody there are no users.
-            Err(_) => Ok(None),
+            Err(_) => Ok(Granted::Nobody),
         }
     }
 

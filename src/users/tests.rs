@@ -131,37 +131,56 @@ async fn ids(user: &UserClient) -> [UserId; 2] {
     [user.id, user.granted_by.unwrap()]
 }
 
+/// Who is named by a call that arrives now.
+async fn granted(users: &Users, id: UserId) -> Granted {
+    users.provisions_of(id, Instant::now()).await.unwrap()
+}
+
 #[tokio::test]
 async fn a_user_is_known_by_both_its_ids() {
     test_timeout::start();
     let bank = Bank::new().await;
     let (client, users) = bank.users(2).await;
     let named = [ids(&users[0]).await, ids(&users[1]).await];
-    let nobody = UserId::try_from(i64::MAX).unwrap();
+    let (nobody, began) = (UserId::try_from(i64::MAX).unwrap(), Instant::now());
     bank.called();
     // The second has just been started.
     for process in [&client, &bank.client()] {
         for (user, named) in users.iter().zip(named) {
             for id in named {
-                assert_eq!(process.users().provision_of(id).await.unwrap(), Some(user.provision_id()));
+                assert_eq!(granted(&process.users(), id).await, Granted::To(vec![user.provision_id()]));
             }
         }
-        assert_eq!(process.users().provision_of(nobody).await.unwrap(), None);
+        assert_eq!(process.users().provisions_of(nobody, began).await.unwrap(), Granted::Nobody);
     }
     assert_eq!((bank.called(), bank.custody.listings()), (Vec::new(), 2));
 
     // What the process itself changes it knows at once.
     client.users().0.room.kept(users[0].provision_id()).unwrap().remove().await.unwrap();
-    assert_eq!(client.users().provision_of(named[0][1]).await.unwrap(), None);
+    assert_eq!(client.users().provisions_of(named[0][1], began).await.unwrap(), Granted::Nobody);
     let id = bank.sandbox.populate(1)[0].get().try_into().unwrap();
     let third = client.users().activate(id).await.unwrap();
     for named in ids(&third).await {
-        assert_eq!(client.users().provision_of(named).await.unwrap(), Some(id));
+        assert_eq!(granted(&client.users(), named).await, Granted::To(vec![id]));
     }
     assert_eq!(bank.custody.listings(), 2);
     // Without a custody there are no users.
     let without = Client::builder(Environment::Sandbox).api_key("sandbox_key").build().unwrap();
-    assert_eq!(without.users().provision_of(nobody).await.unwrap(), None);
+    assert_eq!(granted(&without.users(), nobody).await, Granted::Nobody);
+}
+
+#[tokio::test]
+async fn all_provisions_of_a_person_are_known() {
+    test_timeout::start();
+    let custody = MemoryCustody::new();
+    let person = UserId::try_from(7_u64).unwrap();
+    let ids: Vec<ProvisionId> = (1..=3_u64).map(|id| id.try_into().unwrap()).collect();
+    for id in &ids {
+        let granted_by = Some(person).filter(|_| *id != ids[1]);
+        custody.save(CustodyEntry { granted_by, ..CustodyEntry::new(*id) }, "text".into()).await.unwrap();
+    }
+    let client = Client::builder(Environment::Sandbox).api_key("sandbox_key").custody(custody).build().unwrap();
+    assert_eq!(granted(&client.users(), person).await, Granted::To(vec![ids[2], ids[0]]));
 }
 
 #[tokio::test(start_paused = true)]
@@ -170,30 +189,42 @@ async fn users_of_another_process_are_found_within_a_minute() {
     let bank = Bank::new().await;
     let users = bank.client().users();
     let nobody = UserId::try_from(i64::MAX).unwrap();
-    assert_eq!(users.provision_of(nobody).await.unwrap(), None);
+    assert_eq!(granted(&users, nobody).await, Granted::Nobody);
+    let listed = Instant::now();
     let (_other, added) = bank.users(1).await;
     let named = ids(&added[0]).await;
+    // A call of before the listing is about nobody; of a later one that is not known yet.
+    assert_eq!(users.provisions_of(nobody, listed - MINUTE).await.unwrap(), Granted::Nobody);
+    advance(Duration::from_secs(1)).await;
     for id in (1..=1_000_u64).map(|id| UserId::try_from(i64::MAX as u64 - id).unwrap()).chain(named) {
-        assert_eq!(users.provision_of(id).await.unwrap(), None);
+        let Granted::NotYet { look_again } = granted(&users, id).await else { panic!("{id} is not known") };
+        assert!(look_again <= listed + MINUTE && look_again > Instant::now());
     }
     assert_eq!(bank.custody.listings(), 1, "made-up ids cost nothing");
 
     advance(MINUTE).await;
+    let since = Instant::now();
     let held = bank.custody.gate.lock().await;
     let (users_of, misses) = (users.clone(), users.clone());
-    let missed = tokio::spawn(async move { join(misses.provision_of(nobody), misses.provision_of(named[1])).await });
+    let missed = async move { join(misses.provisions_of(nobody, since), misses.provisions_of(named[1], since)).await };
+    let missed = tokio::spawn(missed);
     while bank.custody.listings() == 1 {
         yield_now().await;
     }
     // Its own are known: they wait for no listing.
     let own = bank.sandbox.populate(1)[0].get().try_into().unwrap();
     let own = users_of.activate(own).await.unwrap();
-    assert_eq!(users_of.provision_of(ids(&own).await[0]).await.unwrap(), Some(own.provision_id()));
+    assert_eq!(granted(&users_of, ids(&own).await[0]).await, Granted::To(vec![own.provision_id()]));
+    // What began before a call says nothing of it.
+    let (misses, late) = (users.clone(), since + Duration::from_millis(1));
+    advance(2 * Duration::from_millis(1)).await;
+    let late = tokio::spawn(async move { misses.provisions_of(nobody, late).await.unwrap() });
     drop(held);
     let (nobody, found) = missed.await.unwrap();
-    assert_eq!((nobody.unwrap(), found.unwrap()), (None, Some(added[0].provision_id())));
+    assert_eq!((nobody.unwrap(), found.unwrap()), (Granted::Nobody, Granted::To(vec![added[0].provision_id()])));
+    assert!(matches!(late.await.unwrap(), Granted::NotYet { .. }));
     // What was changed during the listing stays.
-    assert_eq!(users.provision_of(ids(&own).await[1]).await.unwrap(), Some(own.provision_id()));
+    assert_eq!(granted(&users, ids(&own).await[1]).await, Granted::To(vec![own.provision_id()]));
     assert_eq!(bank.custody.listings(), 2);
 }
 

@@ -1,10 +1,15 @@
 //! Takes hints in: which object each asks for, and which ask for none.
 
+use std::time::Duration;
+
+use tokio::time::Instant;
+
 use super::object::{Ask, Key};
 use super::shared::Shared;
+use crate::custody::Granted;
 use crate::error::Error;
 use crate::sync::lock;
-use crate::types::NotificationCategory;
+use crate::types::{NotificationCategory, Timestamp};
 use crate::users::Users;
 use crate::webhook::mark::MarkedObject;
 use crate::webhook::{EntryId, Hint, HintedObject};
@@ -98,7 +103,10 @@ impl Intake {
     async fn asked(&self, hint: &Hint) -> Result<Asked, Error> {
         let Some(object) = hint.object.clone() else { return Ok(Asked::Nothing) };
         let provision_id = match hint.user_id {
-            Some(user) => self.users.provision_of(user).await?,
+            Some(user) => match self.users.provisions_of(user, since(hint.arrived)).await? {
+                Granted::To(provisions) => provisions.first().copied(),
+                Granted::NotYet { .. } | Granted::Nobody => None,
+            },
             None => None,
         };
         let of_user = MarkedObject { object, provision_id };
@@ -112,4 +120,11 @@ impl Intake {
             },
         })
     }
+}
+
+/// When a call arrived, by the clock of listings. One that has perhaps arrived before this machine was started arrives now.
+fn since(arrived: Timestamp) -> Instant {
+    let now = Instant::now();
+    let age = Duration::try_from(jiff::Timestamp::now().duration_since(arrived.as_jiff())).unwrap_or_default();
+    now.checked_sub(age).unwrap_or(now)
 }
