@@ -12,6 +12,8 @@ use tokio::sync::{broadcast, oneshot};
 
 use super::hearing::Hearing;
 use super::resource::Resource;
+#[cfg(feature = "webhook")]
+use crate::types::Timestamp;
 
 /// How many objects are kept only for subscribers. One takes about 2 KiB.
 const MAX_IDLE: usize = 10_000;
@@ -136,11 +138,12 @@ impl<R: Resource> Knowledge<R> {
         self.forget(self.most_idle());
     }
 
-    /// An object as it was read last, if it does not change any more.
+    /// An object as it was read last, if it had ended then, and was changed last when a call claims or later.
     #[cfg(feature = "webhook")]
-    pub(super) fn ended(&self, id: R::Id) -> Option<Arc<R>> {
-        let known = self.entries.get(&id)?.known.as_ref()?;
-        known.object.is_terminal().then(|| Arc::clone(&known.object))
+    pub(super) fn ended(&self, id: R::Id, claim: Timestamp) -> Option<Arc<R>> {
+        let object = &self.entries.get(&id)?.known.as_ref()?.object;
+        let has_all = object.is_terminal() && object.updated().is_some_and(|updated| updated >= claim);
+        has_all.then(|| Arc::clone(object))
     }
 
     /// Keeps an object from now on, until [`release`](Self::release). `is_hint` if that is because of a call.

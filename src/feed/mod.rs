@@ -42,6 +42,8 @@ use crate::text::duration;
 use crate::transport::runtime;
 use crate::transport::trouble::Trouble;
 use crate::types::Provision;
+#[cfg(feature = "webhook")]
+use crate::types::Timestamp;
 
 /// How long a caller waits for the worker of another runtime, which may not be run.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -134,14 +136,18 @@ impl<R: Resource> Feed<R> {
     }
 
     /// Reads an object soon because bunq's call says that it has changed: as [`nudge`](Self::nudge), but it waits for its turn as long as
-    /// that takes. One that is known not to change any more is not read again.
+    /// that takes. One that is known to have ended is not read again if it was changed last when the call claims or later.
     ///
     /// # Errors
     ///
     /// As [`nudge`](Self::nudge), without the timeout.
     #[cfg(feature = "webhook")]
-    pub(crate) fn hear(&self, id: R::Id) -> impl Future<Output = Result<Arc<R>, Error>> + Send + 'static + use<R> {
-        let asked = match self.knowledge(|knowledge| knowledge.ended(id)) {
+    pub(crate) fn hear(
+        &self,
+        id: R::Id,
+        claim: Option<Timestamp>,
+    ) -> impl Future<Output = Result<Arc<R>, Error>> + Send + 'static + use<R> {
+        let asked = match claim.and_then(|claim| self.knowledge(|knowledge| knowledge.ended(id, claim))) {
             Some(ended) => Either::Left(ended),
             None => Either::Right(self.ask(Lane::Nudges, id, Vec::new(), Vec::new(), &Trouble::default())),
         };

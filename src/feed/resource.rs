@@ -8,6 +8,8 @@ use crate::api::Api;
 use crate::error::Error;
 use crate::operation::Operation;
 use crate::types::Page;
+#[cfg(feature = "webhook")]
+use crate::types::Timestamp;
 
 /// An object at bunq that changes by itself: a [`Provision`](crate::Provision). A [`Waiter`](crate::Waiter) waits for it, and a
 /// [`Feed`](crate::Feed) tells its changes.
@@ -39,6 +41,12 @@ pub trait Readable: Debug + Clone + PartialEq + Send + Sync + Sized + 'static {
     const GET: &'static Operation;
 
     fn id(&self) -> Self::Id;
+
+    /// When it was changed last; `None` if that is not known.
+    #[cfg(feature = "webhook")]
+    fn updated(&self) -> Option<Timestamp> {
+        None
+    }
 
     /// The state with which it is listed; `None` if a listing cannot be filtered by it.
     fn state(&self) -> Option<Self::State> {

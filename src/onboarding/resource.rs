@@ -76,6 +76,11 @@ impl Readable for UserOnboarding {
         self.id
     }
 
+    #[cfg(feature = "webhook")]
+    fn updated(&self) -> Option<crate::types::Timestamp> {
+        self.updated
+    }
+
     fn state(&self) -> Option<()> {
         Some(())
     }

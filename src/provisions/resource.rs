@@ -32,6 +32,11 @@ impl Readable for Provision {
         self.id
     }
 
+    #[cfg(feature = "webhook")]
+    fn updated(&self) -> Option<crate::types::Timestamp> {
+        self.updated
+    }
+
     /// bunq may not accept in a request a status that it uses in responses.
     fn state(&self) -> Option<ProvisionStatus> {
         (self.status.phase() != Phase::Unknown).then(|| self.status.clone())

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::client::Client;
 use crate::environment::Environment;
-use crate::types::ProvisionId;
+use crate::types::{ProvisionId, Timestamp};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -37,6 +37,12 @@ async fn closing(count: usize) -> (Sandbox, Client, Vec<ProvisionId>, Arc<Atomic
     (sandbox, client, ids, reads)
 }
 
+/// When a provision was changed last.
+fn updated(sandbox: &Sandbox, id: ProvisionId) -> Timestamp {
+    let shown = sandbox.provision(id.get().try_into().unwrap()).unwrap();
+    serde_json::from_value(shown["updated"].clone()).unwrap()
+}
+
 /// Neighbours close one by one in half an hour, and are waited for. Bunq calls so long after each change; `None`: it does not.
 /// Returns how often provisions were read, and for each when it has changed after the start, and when that was told after the change.
 async fn close_one_by_one(
@@ -54,9 +60,10 @@ async fn close_one_by_one(
         tokio::spawn(async move {
             sleep_until(changes).await;
             assert!(sandbox.advance(id.get().try_into().unwrap()));
+            let claim = updated(&sandbox, id);
             if let Some(pause) = call_after {
                 sleep(pause).await;
-                assert!(feed.hear(id).await.unwrap().is_closed());
+                assert!(feed.hear(id, Some(claim)).await.unwrap().is_closed());
             }
         });
         async move {
@@ -128,4 +135,24 @@ async fn waiters_poll_as_usual_unless_somebody_hears_calls() {
     assert_eq!(polls_in(MINUTE).await, 30);
     let _often = hearing.begin(SECOND);
     assert_eq!(polls_in(MINUTE).await, 30, "not more often than usual");
+}
+
+/// A late call about it costs no read; bunq may correct it nevertheless.
+#[tokio::test(start_paused = true)]
+async fn what_has_ended_is_read_again_if_a_call_claims_a_later_change() {
+    test_timeout::start();
+    let (sandbox, client, ids, reads) = closing(1).await;
+    let (feed, id) = (client.provisions().feed(), ids[0]);
+    let _guard = feed.hearing().begin(MINUTE);
+    let wait = tokio::spawn(client.provisions().wait_until_closed(id).timeout(60 * MINUTE).wait());
+    sandbox.advance(id.get().try_into().unwrap());
+    wait.await.unwrap().unwrap();
+    let ended = updated(&sandbox, id);
+    let earlier = ended.as_jiff() - SECOND;
+    let later = ended.as_jiff() + SECOND;
+    for (claim, cost) in [(Some(ended), 0), (Some(earlier.into()), 0), (Some(later.into()), 1), (None, 1)] {
+        let before = reads.load(Ordering::Relaxed);
+        assert!(feed.hear(id, claim).await.unwrap().is_closed());
+        assert_eq!(reads.load(Ordering::Relaxed) - before, cost, "{claim:?}");
+    }
 }

@@ -128,6 +128,11 @@ impl Readable for UserInformationInquiry {
         self.id
     }
 
+    #[cfg(feature = "webhook")]
+    fn updated(&self) -> Option<crate::types::Timestamp> {
+        self.updated
+    }
+
     fn state(&self) -> Option<InquiryStatus> {
         self.status.clone().filter(|status| Self::states().contains(status))
     }

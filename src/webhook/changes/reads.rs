@@ -49,7 +49,7 @@ impl Reads {
         {
             return Ok(Outcome::Known);
         }
-        let seen = match self.seen(key).await {
+        let seen = match self.seen(key, claim).await {
             Ok(seen) => seen,
             Err(error) if is_not_ours(&error) => return Ok(Outcome::NotOurs),
             Err(error) => return Err(error),
@@ -64,32 +64,42 @@ impl Reads {
         }
     }
 
-    /// Reads an object. `None`: nothing reads it, or not now.
-    async fn seen(&self, key: &Key) -> Result<Option<Seen>, Error> {
+    /// Reads an object that was changed when a call claims. `None`: nothing reads it, or not now.
+    async fn seen(&self, key: &Key, claim: Option<Timestamp>) -> Result<Option<Seen>, Error> {
         match (&key.object.object, key.object.provision_id) {
             (&HintedObject::Provision(id), _) => {
-                let provision = self.provisions.feed().hear(id).await?;
+                let provision = self.provisions.feed().hear(id, claim).await?;
                 let (version, is_under_way) = (self.digester.provision(&provision)?, provision.status.is_in_progress());
                 Ok(Some(Seen { object: ChangedObject::Provision(provision), version: Some(version), is_under_way }))
             }
-            (&HintedObject::Onboarding(id), Some(provision_id)) => self.onboarding(provision_id, id).await,
-            (&HintedObject::Inquiry(id), Some(provision_id)) => self.inquiry(provision_id, id).await,
+            (&HintedObject::Onboarding(id), Some(provision_id)) => self.onboarding(provision_id, id, claim).await,
+            (&HintedObject::Inquiry(id), Some(provision_id)) => self.inquiry(provision_id, id, claim).await,
             (HintedObject::Onboarding(_) | HintedObject::Inquiry(_), None) | (HintedObject::Other { .. }, _) => {
                 Ok(None)
             }
         }
     }
 
-    async fn onboarding(&self, provision_id: ProvisionId, id: UserOnboardingId) -> Result<Option<Seen>, Error> {
+    async fn onboarding(
+        &self,
+        provision_id: ProvisionId,
+        id: UserOnboardingId,
+        claim: Option<Timestamp>,
+    ) -> Result<Option<Seen>, Error> {
         let Some(user) = self.open_user(provision_id).await? else { return Ok(None) };
-        let Some(onboarding) = if_still_open(user.onboardings_feed().hear(id).await)? else { return Ok(None) };
+        let Some(onboarding) = if_still_open(user.onboardings_feed().hear(id, claim).await)? else { return Ok(None) };
         let (version, is_under_way) = (Some(self.digester.onboarding(&onboarding)?), !onboarding.is_terminal());
         Ok(Some(Seen { object: ChangedObject::Onboarding { provision_id, onboarding }, version, is_under_way }))
     }
 
-    async fn inquiry(&self, provision_id: ProvisionId, id: UserInformationInquiryId) -> Result<Option<Seen>, Error> {
+    async fn inquiry(
+        &self,
+        provision_id: ProvisionId,
+        id: UserInformationInquiryId,
+        claim: Option<Timestamp>,
+    ) -> Result<Option<Seen>, Error> {
         let Some(user) = self.open_user(provision_id).await? else { return Ok(None) };
-        let Some(inquiry) = if_still_open(user.inquiries_feed().hear(id).await)? else { return Ok(None) };
+        let Some(inquiry) = if_still_open(user.inquiries_feed().hear(id, claim).await)? else { return Ok(None) };
         let (version, is_under_way) = (Some(self.digester.inquiry(&inquiry)?), !inquiry.is_terminal());
         Ok(Some(Seen { object: ChangedObject::Inquiry { provision_id, inquiry }, version, is_under_way }))
     }
