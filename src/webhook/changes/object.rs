@@ -83,8 +83,8 @@ pub(super) struct Object {
     pub(super) reading: Option<Ask>,
     pub(super) next: Option<Box<News>>,
     pub(super) told: Option<Box<Told>>,
-    /// The state that was done last.
-    pub(super) done: Option<Version>,
+    /// The state that was handed on last and is not any more, and whether it is done or was dropped.
+    pub(super) last: Option<(Version, bool)>,
     /// When it may be read: no sooner than each of these.
     pub(super) next_read: Instant,
     pub(super) retry: Instant,
@@ -98,9 +98,9 @@ pub(super) struct Object {
 
 impl Object {
     pub(super) fn new(place: u64, now: Instant) -> Self {
-        let (asked, reading, next, told, done, due) = Default::default();
+        let (asked, reading, next, told, last, due) = Default::default();
         let (next_read, retry, tell, failures, lags, drops) = (now, now, now, 0, 0, 0);
-        Self { place, asked, reading, next, told, done, next_read, retry, tell, failures, lags, drops, due }
+        Self { place, asked, reading, next, told, last, next_read, retry, tell, failures, lags, drops, due }
     }
 
     /// When something can be done about it. If nothing is left to do, it is forgotten when it may be read again.

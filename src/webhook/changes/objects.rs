@@ -144,12 +144,11 @@ impl Objects {
         }
         let Some((object, ask)) = self.read(key) else { return Vec::new() };
         object.failures = 0;
-        let (before, is_done) = match (object.version().or(object.done), mark) {
-            (Some(version), _) => (Some(version), true),
-            // After a crash, one that is not done is handed on again.
-            (None, Some(mark)) => (Some(Version::of(mark)), mark.is_done),
-            (None, None) => (None, true),
-        };
+        let known = object.version().map(|version| (version, true)).or(object.last);
+        // After a crash there is the mark alone.
+        let known = known.or_else(|| mark.map(|mark| (Version::of(mark), mark.is_done)));
+        // One that is not done is handed on again.
+        let (before, is_done) = known.unzip();
         let lags = seen.version.zip(before).is_some_and(|(seen, before)| seen.is_older_than(&before));
         let is_same = seen.version.is_some() && seen.version == before;
         let mut done = Vec::new();
@@ -169,7 +168,7 @@ impl Objects {
                     next.entries.extend(ask.entries);
                     next.seen = seen;
                 }
-                None if is_same && is_done => {
+                None if is_same && is_done == Some(true) => {
                     self.numbers.unchanged += 1;
                     done = ask.entries;
                 }
@@ -276,7 +275,8 @@ impl Objects {
     pub(super) fn done(&mut self, key: &Key, now: Instant) {
         let Some(object) = self.known.get_mut(key) else { return };
         let Some(told) = object.told.take() else { return };
-        (object.done, object.drops, object.tell) = (told.version.or(object.done), 0, now);
+        object.last = told.version.map(|version| (version, true)).or(object.last);
+        (object.drops, object.tell) = (0, now);
         self.numbers.done += 1;
         self.schedule(key);
     }
@@ -285,7 +285,8 @@ impl Objects {
     pub(super) fn dropped(&mut self, key: &Key, hint: Option<Box<Hint>>, now: Instant) {
         let Some(object) = self.known.get_mut(key) else { return };
         let Some(told) = object.told.take() else { return };
-        let entries = told.entries;
+        let Told { entries, version, .. } = *told;
+        object.last = version.map(|version| (version, false)).or(object.last);
         object.drops += 1;
         object.tell = now + pause(object.drops);
         match &mut object.next {

@@ -221,6 +221,31 @@ fn an_older_state_never_follows_a_newer_one() {
 }
 
 #[test]
+fn an_older_state_does_not_follow_one_that_was_dropped() {
+    test_timeout::start();
+    let mut world = World::new();
+    for updated in [1, 3] {
+        world.call(1, 1);
+        assert_eq!(world.reads(), [1]);
+        world.shows(1, version(updated, 1));
+        assert_eq!(world.taken(), [1]);
+        match updated {
+            1 => drop(world.done(1)),
+            _ => world.dropped(1),
+        }
+        world.now += SECOND;
+    }
+    assert_eq!(world.reads(), [1]);
+    // Newer than what is done.
+    world.shows(1, version(2, 1));
+    assert_eq!((world.taken().len(), world.objects.numbers().lagging), (0, 1));
+    world.go_on();
+    assert_eq!(world.reads(), [1]);
+    world.shows(1, version(3, 1));
+    assert_eq!((world.taken(), world.done(1)), (vec![1], entries(&[1])));
+}
+
+#[test]
 fn what_is_not_done_is_handed_on_again_also_by_the_next_process() {
     test_timeout::start();
     let mut world = World::new();
