@@ -8,7 +8,8 @@ use bunq_partner::types::{
     UserOnboardingId,
 };
 use bunq_partner::webhook::{
-    Change, ChangedObject, Changes, ChangesNumbers, FileHintJournal, HintJournal as _, HintJournalBounds, Receiver,
+    Change, ChangedObject, Changes, ChangesNumbers, FileHintJournal, HintJournal as _, HintJournalBounds, HintedObject,
+    Receiver,
 };
 use bunq_partner::{
     Client, Environment, ErrorKind, MemoryCustody, Operation, ProvisionId, RequestedStatuses, Shutdown, UserClient,
@@ -349,6 +350,30 @@ async fn a_bank_that_refuses_for_ten_minutes_loses_nothing_and_is_left_in_peace(
     assert!(told.into_iter().eq(ids.iter().map(|id| id.get())));
 }
 
+/// bunq answers so from an address that is not permitted, and while it lags behind itself.
+#[tokio::test(start_paused = true)]
+async fn what_bunq_refuses_for_a_while_is_not_lost() {
+    test_timeout::start();
+    let world = World::new().await;
+    let id = world.sandbox.populate(1)[0];
+    let mut changes = world.changes().await;
+    for status in [403, 404] {
+        world.sandbox.inject(Injection::new(Fault::Status(status)).always());
+        world.call(id, None).await;
+        nothing(&mut changes, MINUTE).await;
+        assert_eq!(pending(&world.journal).await, [id.get()], "{status}");
+        world.sandbox.clear_injections();
+        // Another state, which is news.
+        let _ = world.sandbox.advance(id);
+        if status == 403 {
+            let _ = world.sandbox.client().build().unwrap().provisions().close(id).await.unwrap();
+        }
+        next(&mut changes).await.done().await.unwrap();
+        assert!(pending(&world.journal).await.is_empty());
+    }
+    assert_eq!(changes.numbers().not_ours, 0);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_look_finds_what_no_call_has_told() {
     test_timeout::start();
@@ -579,6 +604,23 @@ async fn a_call_about_a_user_without_a_session_opens_none_and_is_confirmed_once_
     change.done().await.unwrap();
     assert!(world.journal.pending(None).await.unwrap().is_empty());
     assert_eq!((changes.numbers().unconfirmed, changes.numbers().handed_on), (1, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_dropped_is_handed_on_unconfirmed_if_its_session_ends() {
+    test_timeout::start();
+    let (world, user, onboarding) = with_user().await;
+    let user_id = user.user().await.unwrap().id;
+    let mut changes = world.changes().await;
+    world.call_about(onboarding, user_id).await;
+    let change = next(&mut changes).await;
+    user.end_session().await.unwrap();
+    drop(change);
+    let change = next(&mut changes).await;
+    let ChangedObject::Unconfirmed { provision_id, hint } = change.object() else { panic!("{change:?}") };
+    assert_eq!((*provision_id, &hint.object), (Some(user.provision_id()), &Some(HintedObject::Onboarding(onboarding))));
+    change.done().await.unwrap();
+    assert!(pending(&world.journal).await.is_empty());
 }
 
 #[tokio::test(start_paused = true)]

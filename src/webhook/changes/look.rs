@@ -58,7 +58,7 @@ impl Looking<'_> {
                     (_, is_under_way) => lock(&self.shared.objects).follow(&key, is_under_way),
                 }
                 if !mark.is_done {
-                    let hint = key.object.provision_id.map(|_| Box::new(hint_about(&key.object.object, now())));
+                    let hint = key.object.provision_id.map(|_| Box::new(Hint::about(&key.object.object)));
                     self.shared.ask(key, Ask { hint, ..Ask::default() });
                 }
             }
@@ -159,15 +159,18 @@ fn now() -> Timestamp {
     jiff::Timestamp::now().into()
 }
 
-/// What there is to say about the object of a user whose session is not open any more.
-fn hint_about(object: &HintedObject, now: Timestamp) -> Hint {
-    let category = match object {
-        HintedObject::Provision(_) => Some(NotificationCategory::PartnerUserProvision),
-        HintedObject::Onboarding(_) => Some(NotificationCategory::UserOnboarding),
-        HintedObject::Inquiry(_) => Some(NotificationCategory::UserInformationInquiry),
-        HintedObject::Other { .. } => None,
-    };
-    Hint { category, event_type: None, object: Some(object.clone()), user_id: None, updated: None, arrived: now }
+impl Hint {
+    /// What there is to say about the object of a user whose session is not open any more.
+    pub(super) fn about(object: &HintedObject) -> Self {
+        let category = match object {
+            HintedObject::Provision(_) => Some(NotificationCategory::PartnerUserProvision),
+            HintedObject::Onboarding(_) => Some(NotificationCategory::UserOnboarding),
+            HintedObject::Inquiry(_) => Some(NotificationCategory::UserInformationInquiry),
+            HintedObject::Other { .. } => None,
+        };
+        let object = Some(object.clone());
+        Self { category, event_type: None, object, user_id: None, updated: None, arrived: now() }
+    }
 }
 
 /// What a delivery that has failed would have told, without a claim.

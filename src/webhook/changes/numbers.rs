@@ -20,10 +20,13 @@ pub struct ChangesNumbers {
     pub unchanged: u64,
     /// Reads that have shown an older state than the one before. The object is read again.
     pub lagging: u64,
-    /// Reads of objects that bunq does not show to this partner, or does not have.
+    /// Reads of objects that bunq does not have, or not for this partner.
     pub not_ours: u64,
     /// Reads, and writes of the journal, that have failed. They are tried again.
     pub failed: u64,
+    /// Objects whose reads have failed for an hour. If it is about a user, the call is handed on unconfirmed; otherwise it stays in the
+    /// journal as long as that keeps it, and is taken up by the next [`Changes`](crate::webhook::Changes).
+    pub given_up: u64,
     /// Calls about users who are not in custody.
     pub foreign: u64,
     /// Calls about what no operation reads, unless they are [asked for](crate::webhook::ChangesBuilder::unconfirmed).

@@ -6,12 +6,12 @@ use tokio::time::Instant;
 
 use super::changed_object::ChangedObject;
 use super::version::Version;
-use crate::types::Timestamp;
+use crate::types::{ProvisionId, Timestamp};
 use crate::webhook::mark::{Mark, MarkedObject};
 use crate::webhook::{EntryId, Hint};
 
 /// The pause before something is tried again, at first and at most.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
+pub(super) const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
 /// What is read and handed on as one.
@@ -54,6 +54,13 @@ pub(super) struct Seen {
     pub(super) is_under_way: bool,
 }
 
+impl Seen {
+    /// A call that nobody can confirm.
+    pub(super) fn unconfirmed(provision_id: Option<ProvisionId>, hint: Box<Hint>) -> Self {
+        Self { object: ChangedObject::Unconfirmed { provision_id, hint }, version: None, is_under_way: false }
+    }
+}
+
 /// A state that is to be handed on, with the entries that are done with it.
 pub(super) struct News {
     pub(super) seen: Seen,
@@ -91,6 +98,8 @@ pub(super) struct Object {
     /// When something may be handed on again.
     pub(super) tell: Instant,
     pub(super) failures: u32,
+    /// Since when all reads have failed.
+    pub(super) failing_since: Option<Instant>,
     pub(super) lags: u32,
     pub(super) drops: u32,
     pub(super) due: Option<Instant>,
@@ -98,9 +107,24 @@ pub(super) struct Object {
 
 impl Object {
     pub(super) fn new(place: u64, now: Instant) -> Self {
-        let (asked, reading, next, told, last, due) = Default::default();
+        let (asked, reading, next, told, last, failing_since, due) = Default::default();
         let (next_read, retry, tell, failures, lags, drops) = (now, now, now, 0, 0, 0);
-        Self { place, asked, reading, next, told, last, next_read, retry, tell, failures, lags, drops, due }
+        Self {
+            place,
+            asked,
+            reading,
+            next,
+            told,
+            last,
+            next_read,
+            retry,
+            tell,
+            failures,
+            failing_since,
+            lags,
+            drops,
+            due,
+        }
     }
 
     /// When something can be done about it. If nothing is left to do, it is forgotten when it may be read again.

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::changed_object::ChangedObject;
 use super::numbers::ChangesNumbers;
-use super::object::{Ask, Key, News, Object, Seen, Stage, Told, pause};
+use super::object::{Ask, FIRST_PAUSE, Key, News, Object, Seen, Stage, Told, pause};
 use super::version::Version;
 use crate::types::{ProvisionId, Timestamp};
 use crate::webhook::mark::Mark;
@@ -27,6 +27,9 @@ const MAX_WAITING: usize = 10_000;
 
 /// How many objects of users are looked at again at most.
 const MAX_FOLLOWED: usize = 10_000;
+
+/// For how long a read may fail. By default, the journal keeps no call for longer.
+const FAILS_FOR: Duration = Duration::from_secs(3600);
 
 /// How far apart two reads of an object begin at least.
 const BETWEEN_READS: Duration = Duration::from_secs(1);
@@ -143,7 +146,7 @@ impl Objects {
             self.follow(key, seen.is_under_way);
         }
         let Some((object, ask)) = self.read(key) else { return Vec::new() };
-        object.failures = 0;
+        (object.failures, object.failing_since) = (0, None);
         let known = object.version().map(|version| (version, true)).or(object.last);
         // After a crash there is the mark alone.
         let known = known.or_else(|| mark.map(|mark| (Version::of(mark), mark.is_done)));
@@ -200,14 +203,41 @@ impl Objects {
         self.over(key)
     }
 
-    /// A read has failed, and is tried again.
-    pub(super) fn failed(&mut self, key: &Key, now: Instant) {
+    /// bunq's listing lacks the object. It may lag behind, so the object is sought once more. Returns the entries that are done.
+    pub(super) fn not_listed(&mut self, key: &Key, now: Instant) -> Vec<EntryId> {
+        let Some(object) = self.known.get_mut(key).filter(|object| object.lags == 0) else { return self.not_ours(key) };
+        object.lags = 1;
+        object.retry = now + 2 * FIRST_PAUSE;
+        self.numbers.reads += 1;
+        if let Some((object, ask)) = self.read(key) {
+            object.ask_again(ask);
+        }
+        self.schedule(key);
+        Vec::new()
+    }
+
+    /// A read has failed, and is tried again. After an hour it is given up: its entries stay in the journal for the next process, or go with
+    /// the call of a user, which is handed on unconfirmed. What failed for good is not looked at again.
+    pub(super) fn failed(&mut self, key: &Key, is_retryable: bool, now: Instant) {
         self.numbers.reads += 1;
         self.numbers.failed += 1;
-        let Some((object, ask)) = self.read(key) else { return };
-        object.failures += 1;
-        object.retry = now + pause(object.failures);
-        object.ask_again(ask);
+        let Some((object, mut ask)) = self.read(key) else { return };
+        let since = *object.failing_since.get_or_insert(now);
+        if now.saturating_duration_since(since) < FAILS_FOR {
+            object.failures += 1;
+            object.retry = now + pause(object.failures);
+            object.ask_again(ask);
+        } else {
+            (object.failures, object.failing_since) = (0, None);
+            if let (None, Some(hint)) = (&object.next, ask.hint.take()) {
+                let seen = Seen::unconfirmed(key.object.provision_id, hint);
+                object.next = Some(Box::new(News { seen, entries: ask.entries }));
+            }
+            self.numbers.given_up += 1;
+            if !is_retryable {
+                self.follow(key, false);
+            }
+        }
         self.schedule(key);
     }
 
@@ -361,7 +391,7 @@ impl Objects {
     /// Nothing is handed on for what an object was read for.
     fn over(&mut self, key: &Key) -> Vec<EntryId> {
         let Some((object, ask)) = self.read(key) else { return Vec::new() };
-        (object.failures, object.lags) = (0, 0);
+        (object.failures, object.failing_since, object.lags) = (0, None, 0);
         self.schedule(key);
         ask.entries
     }

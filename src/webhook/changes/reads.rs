@@ -28,8 +28,10 @@ pub(super) enum Outcome {
     Seen(Seen, Option<Mark>),
     /// The call claims nothing that was not handed on and done: nothing was read.
     Known,
-    /// bunq does not show it to this caller.
+    /// bunq has no such object, or not for this caller.
     NotOurs,
+    /// A page of the listing lacks it.
+    NotListed,
     /// The session of the user is not open, and there is no call to hand on.
     NotOpen,
 }
@@ -51,15 +53,16 @@ impl Reads {
         }
         let seen = match self.seen(key, claim).await {
             Ok(seen) => seen,
-            Err(error) if is_not_ours(&error) => return Ok(Outcome::NotOurs),
+            // One that was handed on is there: bunq lags behind itself.
+            Err(error) if is_not_found(&error) && journal.mark_of(&key.object).await?.is_none() => {
+                // Only an answer about this object has a status.
+                return Ok(if error.status().is_some() { Outcome::NotOurs } else { Outcome::NotListed });
+            }
             Err(error) => return Err(error),
         };
         match (seen, hint) {
             (Some(seen), _) => Ok(Outcome::Seen(seen, journal.mark_of(&key.object).await?)),
-            (None, Some(hint)) => {
-                let object = ChangedObject::Unconfirmed { provision_id: key.object.provision_id, hint };
-                Ok(Outcome::Seen(Seen { object, version: None, is_under_way: false }, None))
-            }
+            (None, Some(hint)) => Ok(Outcome::Seen(Seen::unconfirmed(key.object.provision_id, hint), None)),
             (None, None) => Ok(Outcome::NotOpen),
         }
     }
@@ -117,9 +120,9 @@ impl Reads {
     }
 }
 
-/// Whether bunq says that there is no such object, or not for this caller.
-fn is_not_ours(error: &Error) -> bool {
-    error.is_from_bunq() && matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Forbidden)
+/// Whether bunq says that there is no such object, or not for this caller. It refuses for other reasons too, and for a while.
+fn is_not_found(error: &Error) -> bool {
+    error.is_from_bunq() && error.kind() == ErrorKind::NotFound
 }
 
 /// What was read. `None` if bunq has refused the session: it is not open any more.

@@ -92,7 +92,11 @@ impl Shared {
     }
 
     pub(super) fn dropped(&self, key: &Key, object: &ChangedObject) {
-        lock(&self.objects).dropped(key, object.clone().into_hint(), Instant::now());
+        let hint = object.clone().into_hint().or_else(|| {
+            // The session of the user may end before it is read again.
+            key.object.provision_id.map(|_| Box::new(Hint::about(&key.object.object)))
+        });
+        lock(&self.objects).dropped(key, hint, Instant::now());
         self.changed.notify_one();
     }
 
@@ -138,10 +142,11 @@ impl Shared {
             Ok(Outcome::Seen(seen, mark)) => objects.seen(key, seen, mark.as_ref(), now),
             Ok(Outcome::Known) => objects.known(key),
             Ok(Outcome::NotOurs) => objects.not_ours(key),
+            Ok(Outcome::NotListed) => objects.not_listed(key, now),
             Ok(Outcome::NotOpen) => objects.not_open(key),
             Err(error) => {
                 tracing::debug!(%error, "an object that has perhaps changed is not read yet");
-                objects.failed(key, now);
+                objects.failed(key, error.is_retryable(), now);
                 Vec::new()
             }
         }

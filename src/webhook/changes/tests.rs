@@ -334,7 +334,7 @@ fn an_outage_does_not_spin() {
     let mut pauses = Vec::new();
     for entry in 2..12 {
         assert_eq!(world.reads(), [1]);
-        world.objects.failed(&key(1), world.now);
+        world.objects.failed(&key(1), true, world.now);
         // More calls make no more attempts.
         world.call(1, entry);
         pauses.push(world.go_on().as_secs());
@@ -357,6 +357,38 @@ fn what_bunq_does_not_show_is_counted() {
     // It may be called about again, once a second.
     world.call(1, 2);
     assert_eq!((world.reads().len(), world.go_on(), world.reads()), (0, SECOND, vec![1]));
+}
+
+/// What can never be read does not take its place for ever.
+#[test]
+fn what_fails_for_an_hour_is_given_up() {
+    test_timeout::start();
+    let (mut world, start) = (World::new(), Instant::now());
+    world.call(1, 1);
+    while world.objects.numbers().given_up == 0 {
+        assert_eq!(world.reads(), [1]);
+        world.objects.failed(&key(1), false, world.now);
+        world.go_on();
+    }
+    let numbers = world.objects.numbers();
+    assert!((3600..3700).contains(&(world.now - start).as_secs()) && numbers.failed < 25, "{numbers:?}");
+    assert_eq!((world.reads().len(), world.objects.numbers().waiting), (0, 0));
+    // Another call about it is another attempt.
+    world.call(1, 2);
+    world.now += SECOND;
+    assert_eq!(world.reads(), [1]);
+}
+
+#[test]
+fn what_a_page_lacks_is_sought_once_more() {
+    test_timeout::start();
+    let mut world = World::new();
+    world.call(1, 1);
+    world.reads();
+    assert_eq!(world.objects.not_listed(&key(1), world.now), []);
+    assert_eq!((world.go_on(), world.reads()), (2 * SECOND, vec![1]));
+    assert_eq!(world.objects.not_listed(&key(1), world.now), entries(&[1]));
+    assert_eq!(world.objects.numbers().not_ours, 1);
 }
 
 #[test]
