@@ -17,8 +17,8 @@ pub(super) enum CustodyUse<'a> {
     Unused,
     /// It does, and is refused without a custody.
     Needed(CustodyFolder<'a>),
-    /// It reports what is wrong with one, if there is one.
-    Examined(CustodyFolder<'a>),
+    /// It uses one if there is one.
+    Optional(CustodyFolder<'a>),
     /// It closes users, and removes from the profile's custody what is kept of them.
     Released,
 }
@@ -58,7 +58,7 @@ impl CustodyPlace {
         let (typed, is_needed) = match usage {
             CustodyUse::Unused => return Ok(Self::Nowhere),
             CustodyUse::Needed(typed) => (Some(typed), true),
-            CustodyUse::Examined(typed) => (Some(typed), false),
+            CustodyUse::Optional(typed) => (Some(typed), false),
             CustodyUse::Released => (None, false),
         };
         let named = typed.and_then(|CustodyFolder { option, folder }| Some((option, folder?)));

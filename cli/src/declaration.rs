@@ -59,6 +59,8 @@ pub(super) enum Effect<'a> {
     ChangesRows(RowOptions<'a>),
     /// It makes one call of any operation, which reads or changes.
     Calls(&'a ApiOptions),
+    /// It takes calls of bunq's until it is interrupted, and ends by itself then.
+    Listens,
     /// It sends wrong requests on purpose, and is refused in production.
     Provokes,
 }
@@ -132,7 +134,7 @@ impl BankCommand {
     #[deny(clippy::wildcard_enum_match_arm)]
     pub(super) fn declaration(&self) -> Declaration<'_> {
         use ContextUse::{Checked, Examined, Offline, Unused};
-        use Effect::{Activates, Calls, Provokes, Reads};
+        use Effect::{Activates, Calls, Listens, Provokes, Reads};
         // Most act for no user.
         let custody = CustodyUse::Unused;
         let reads = |ids, results, context| Declaration {
@@ -316,11 +318,16 @@ impl BankCommand {
                 let custody = of_user(&options.whose, options.dry_run);
                 Declaration { effect, ids: &[], dry_run, results, receipts: None, custody, context: Checked }
             }
+            Self::Webhooks(WebhooksCommand::Listen(options)) => {
+                let results = Results::Changes(webhooks::heard_columns());
+                let custody = CustodyUse::Optional((&options.custody).into());
+                Declaration { effect: Listens, custody, ..reads(&[], results, Checked) }
+            }
             // It changes nothing at the bank: a sandbox makes a call.
             Self::Webhooks(WebhooksCommand::Trigger { .. }) => reads(&[], Results::Value, Unused),
             Self::Whoami => reads(&[], Results::Value, Checked),
             Self::Doctor(options) => {
-                let custody = CustodyUse::Examined(options.into());
+                let custody = CustodyUse::Optional(options.into());
                 Declaration { custody, ..reads(&[], Results::Value, Examined) }
             }
             Self::Probe(_) => {

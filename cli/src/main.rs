@@ -252,6 +252,7 @@ async fn ask_bank(
         | Effect::Activates
         | Effect::Onboards(_)
         | Effect::Calls(_)
+        | Effect::Listens
         | Effect::Provokes => None,
     };
     let (mut unusable, makes_calls) = (None, !is_dry_run && context != ContextUse::Offline);
@@ -284,8 +285,8 @@ async fn ask_bank(
         None => {}
     }
     // After an interruption, what a probe has made is removed, each user has an outcome, and bunq's last response to an onboarding is waited
-    // for: these listen themselves.
-    let listens = matches!(effect, Effect::Provokes | Effect::Activates | Effect::Onboards(_));
+    // for, and what was heard is counted: these listen themselves.
+    let listens = matches!(effect, Effect::Provokes | Effect::Activates | Effect::Onboards(_) | Effect::Listens);
     let agreed = until_interrupted(None, async {
         let ids = ids::resolve(ids).await?;
         let (mut body, mut closing, mut target) = (api::Body::None, None, None);
@@ -308,7 +309,7 @@ async fn ask_bank(
                 body = api::body(call).await?;
                 (api::change(invocation, call, &body)?, None)
             }
-            Effect::Reads | Effect::ChangesRows(_) | Effect::Provokes => (None, None),
+            Effect::Reads | Effect::ChangesRows(_) | Effect::Listens | Effect::Provokes => (None, None),
         };
         confirm(invocation, change.as_deref(), closing).await?;
         Ok((ids, body, target, goes_on))

@@ -58,7 +58,8 @@ impl Field {
         Self { style, ..self }
     }
 
-    fn cell(&self) -> String {
+    /// What a person sees, in its colour.
+    pub(super) fn cell(&self) -> String {
         match self.style {
             Some(style) if !self.shown.is_empty() => format!("\x1b[{style}m{}\x1b[0m", self.shown),
             _ => self.shown.clone(),

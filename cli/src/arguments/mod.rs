@@ -36,7 +36,7 @@ pub(crate) use self::options::{
 pub(crate) use self::users::UsersCommand;
 pub(crate) use self::values::{IdArgument, Topic, called_as, date, made_by};
 use self::values::{external_uuid, id_argument, time};
-pub(crate) use self::webhooks::{FilterOptions, RetryOptions, ShownUrls, WebhooksCommand, Whose};
+pub(crate) use self::webhooks::{FilterOptions, ListenOptions, RetryOptions, ShownUrls, WebhooksCommand, Whose};
 
 /// The end of the program's own help.
 fn topics() -> String {

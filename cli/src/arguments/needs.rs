@@ -6,7 +6,7 @@ use clap::{ArgMatches, Command, Error};
 
 /// Each of these options, by its id, and the one that it needs in the commands that have both. clap's `requires` is no substitute: it
 /// is not held where something typed excludes what is required, so that `close 7 --journal FILE` would pass.
-const NEEDS: [(&str, &str); 10] = [
+const NEEDS: [(&str, &str); 12] = [
     ("timeout", "wait"),
     ("journal", "from"),
     ("resume", "from"),
@@ -17,6 +17,8 @@ const NEEDS: [(&str, &str); 10] = [
     ("custody", "user"),
     ("date_of_birth", "country"),
     ("country", "date_of_birth"),
+    ("certificate", "key"),
+    ("key", "certificate"),
 ];
 
 /// Refuses an option that would do nothing. Only what was typed counts.
@@ -155,6 +157,15 @@ mod tests {
         ("webhooks retry", "--user=7", With("9001")),
         ("webhooks retry", "--custody=FOLDER", Needs("--user=7", "9001")),
         ("webhooks retry", "--dry-run", With("9001")),
+        ("webhooks listen", "--listen=127.0.0.1", With("")),
+        ("webhooks listen", "--port=0", With("")),
+        ("webhooks listen", "--url-file=FILE", With("")),
+        ("webhooks listen", "--certificate=FILE", Needs("--key=FILE", "")),
+        ("webhooks listen", "--key=FILE", Needs("--certificate=FILE", "")),
+        ("webhooks listen", "--journal=FILE", With("")),
+        ("webhooks listen", "--trusted-proxy=10.0.0.0/8", With("")),
+        ("webhooks listen", "--from=192.0.2.0/24", With("")),
+        ("webhooks listen", "--custody=FOLDER", With("")),
         ("receipts verify", "--public-key=FILE", With("FILE")),
         ("report", "--from=FILE", With("")),
         ("report", "--journal=FILE", With("--from=FILE")),

@@ -1,6 +1,7 @@
 //! The commands about notifications: which events bunq tells, to which URLs. A URL has a secret in its path, so none is an argument.
 
 use std::ffi::OsStr;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use bunq_partner::ProvisionId;
@@ -9,7 +10,7 @@ use clap::builder::{PathBufValueParser, PossibleValue, TypedValueParser};
 use clap::{Arg, Args, Command, Subcommand, ValueHint};
 
 use super::options::{CustodyOptions, DryRun};
-use super::values::{OpenParser, count, own_id, provision_id};
+use super::values::{OpenParser, count, listening_address, own_id, provision_id};
 
 #[derive(Subcommand)]
 pub(crate) enum WebhooksCommand {
@@ -63,6 +64,17 @@ pub(crate) enum WebhooksCommand {
         examples!("webhooks retry --url-file webhook.url", "webhooks retry 9001 9002")
     ))]
     Retry(RetryOptions),
+    /// Show bunq's calls as they come, and what bunq says to each
+    #[command(after_help = concat!(
+        "bunq calls HTTPS alone: give --certificate, or have a proxy hand its calls on. The URL\n\
+         is in --url-file or BUNQ_WEBHOOK_URL; without one, a terminal shows a random one once.\n\
+         Without --journal a crash loses calls that were answered and are not shown yet.\n\n",
+        examples!(
+            "webhooks listen --port 8080 --url-file webhook.url --trusted-proxy 127.0.0.1",
+            "webhooks listen --listen 0.0.0.0 --port 8443 --certificate chain.pem --key key.pem"
+        )
+    ))]
+    Listen(ListenOptions),
     /// Have a sandbox tell of a provision or its user now
     #[command(after_help = concat!(
         "It is for a `bunq-partner sandbox` that runs elsewhere: bunq cannot be asked.\n\n",
@@ -111,6 +123,38 @@ pub(crate) struct RetryOptions {
     pub(crate) whose: Whose,
     #[command(flatten)]
     pub(crate) dry_run: DryRun,
+}
+
+/// Which calls are taken, and where.
+#[derive(Args)]
+pub(crate) struct ListenOptions {
+    /// IP address to listen on; 0.0.0.0 is all [default: 127.0.0.1]
+    #[arg(long, value_name = "ADDRESS", value_hint = ValueHint::Other, value_parser = listening_address)]
+    pub(crate) listen: Option<IpAddr>,
+    /// Port; 0 takes a free one
+    #[arg(long, value_hint = ValueHint::Other, default_value_t = 0)]
+    pub(crate) port: u16,
+    #[command(flatten)]
+    pub(crate) url: UrlOptions,
+    /// Serve HTTPS with this certificate and its chain, in PEM
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) certificate: Option<PathBuf>,
+    /// Private key of the certificate, in PEM
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) key: Option<PathBuf>,
+    // The journal of a bulk run has another id.
+    /// Keep calls in this file until they are shown [default: memory]
+    #[arg(long = "journal", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) hints: Option<PathBuf>,
+    /// Believe a proxy in this range who calls; can be repeated
+    #[arg(long = "trusted-proxy", value_name = "RANGE", value_hint = ValueHint::Other)]
+    pub(crate) trusted_proxies: Vec<String>,
+    // The file of a bulk run has another id.
+    /// Take calls from this range alone; can be repeated
+    #[arg(long = "from", value_name = "RANGE", value_hint = ValueHint::Other)]
+    pub(crate) ranges: Vec<String>,
+    #[command(flatten)]
+    pub(crate) custody: CustodyOptions,
 }
 
 /// Where the URL is that bunq calls.

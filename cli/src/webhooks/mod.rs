@@ -5,6 +5,7 @@
 pub(crate) mod check;
 mod failures;
 mod filters;
+mod listen;
 mod served;
 mod target;
 mod trigger;
@@ -15,6 +16,7 @@ use bunq_partner::{Api, Notifications, ProvisionId};
 
 pub(super) use self::failures::{columns as failure_columns, retry_columns};
 pub(super) use self::filters::{columns, ensured_columns, removed_columns};
+pub(super) use self::listen::columns as heard_columns;
 pub(super) use self::target::TargetChange;
 use super::arguments::WebhooksCommand;
 use super::exit::Failure;
@@ -36,6 +38,7 @@ pub(super) async fn run(
             failures::list(invocation, *limit, *urls, whose.user).await
         }
         (WebhooksCommand::Retry(options), target) => failures::retry(invocation, options, target).await,
+        (WebhooksCommand::Listen(options), _) => listen::run(invocation, options).await,
         (WebhooksCommand::Trigger { category, id }, _) => trigger::run(invocation, category, *id).await,
     }
 }

@@ -71,32 +71,47 @@ impl TargetChange<'_> {
 
 /// Reads the URL from a file, from the variable, or at the terminal.
 async fn read(invocation: &Invocation, file: Option<&Path>) -> Result<NotificationTarget, Failure> {
+    if let Some(target) = given(invocation, file).await? {
+        return Ok(target);
+    }
+    if !io::stdin().is_terminal() {
+        return Err(missing());
+    }
+    let asked = questions::hidden("URL that bunq calls (it is not shown): ".to_owned(), "the URL").await?;
+    parsed(&asked, "the URL")
+}
+
+/// Reads the URL from a file or from the variable, if there is one.
+pub(super) async fn given(invocation: &Invocation, file: Option<&Path>) -> Result<Option<NotificationTarget>, Failure> {
     let (text, place) = match (file, environment_variable(VARIABLE)) {
         (Some(file), _) => {
             let place = format!("--url-file {}", file.display());
-            let read =
-                if file == Path::new("-") { from_standard_input().await } else { from_file(invocation, file).await };
+            let read = if file == Path::new("-") {
+                from_standard_input().await
+            } else {
+                from_file(invocation, "--url-file", file, MAX_LEN).await
+            };
             (read.map_err(|error| Failure::usage(format!("{place}: {error}")))?, place)
         }
         (None, Some(value)) => {
             let text = value.into_string().map_err(|_| Failure::usage(format!("{VARIABLE} is not text")))?;
             (text.into(), VARIABLE.to_owned())
         }
-        (None, None) if io::stdin().is_terminal() => {
-            let asked = questions::hidden("URL that bunq calls (it is not shown): ".to_owned(), "the URL").await?;
-            (asked, "the URL".to_owned())
-        }
-        (None, None) => {
-            let failure = Failure::usage(format!("there is no URL: give --url-file, or set {VARIABLE}"));
-            return Err(failure
-                .with_hint("it has a secret in its path, so it is no argument, which whoever lists processes sees"));
-        }
+        (None, None) => return Ok(None),
     };
+    parsed(&text, &place).map(Some)
+}
+
+fn parsed(text: &Secret, place: &str) -> Result<NotificationTarget, Failure> {
     // The rule does not repeat it.
-    text.expose()
-        .trim()
-        .parse::<NotificationTarget>()
-        .map_err(|error| Failure::usage(format!("{place}: {}", error.rule())))
+    let parsed = text.expose().trim().parse::<NotificationTarget>();
+    parsed.map_err(|error| Failure::usage(format!("{place}: {}", error.rule())))
+}
+
+/// There is no URL.
+pub(super) fn missing() -> Failure {
+    let failure = Failure::usage(format!("there is no URL: give --url-file, or set {VARIABLE}"));
+    failure.with_hint("it has a secret in its path, so it is no argument, which whoever lists processes sees")
 }
 
 async fn from_standard_input() -> io::Result<Secret> {
@@ -104,11 +119,17 @@ async fn from_standard_input() -> io::Result<Secret> {
     reading::text(MAX_LEN, || Ok(io::stdin())).await
 }
 
-async fn from_file(invocation: &Invocation, file: &Path) -> io::Result<Secret> {
+/// Reads a file with a secret, which an option names.
+pub(super) async fn from_file(
+    invocation: &Invocation,
+    option: &str,
+    file: &Path,
+    max_len: usize,
+) -> io::Result<Secret> {
     let path = file.to_owned();
     let (opened, warning) = blocking(move || files::open_secret(path)).await?;
     if let Some(warning) = warning {
-        warn(invocation.format(), &format!("--url-file {}: {warning}", file.display()));
+        warn(invocation.format(), &format!("{option} {}: {warning}", file.display()));
     }
-    reading::text(MAX_LEN, || Ok(opened)).await
+    reading::text(max_len, || Ok(opened)).await
 }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::common::{Folder, program, program_with_session, ran, user_in_custody};
 
 /// The schema that the program prints, so strict that a member which it does not name is a mistake.
-fn schema() -> Value {
+pub(crate) fn schema() -> Value {
     fn make_strict(schema: &mut Value) {
         if let Some(properties) = schema.get("properties").and_then(Value::as_object) {
             let names: BTreeSet<_> = properties.keys().cloned().collect();
@@ -34,13 +34,13 @@ fn schema() -> Value {
 }
 
 /// Checks values against one of the definitions.
-fn validator(schema: &Value, definition: &str) -> Validator {
+pub(crate) fn validator(schema: &Value, definition: &str) -> Validator {
     let schema = json!({ "$defs": schema["$defs"], "$ref": format!("#/$defs/{definition}") });
     jsonschema::options().should_validate_formats(true).build(&schema).unwrap()
 }
 
 #[track_caller]
-fn check(validator: &Validator, value: &Value, of: &str) {
+pub(crate) fn check(validator: &Validator, value: &Value, of: &str) {
     let problems: Vec<_> = validator.iter_errors(value).map(|error| error.to_string()).collect();
     assert!(problems.is_empty(), "{of}: {problems:#?}\n{value:#}");
 }
@@ -218,6 +218,8 @@ async fn each_command_writes_what_the_schema_says() {
         missing.extend(any.iter().map(|one| (command.clone(), definition(one))));
     }
     let all = missing.clone();
+    // It ends when it is interrupted: `cli_listen` checks it.
+    missing.remove(&("webhooks listen".to_owned(), "heard".to_owned()));
     for (command, definition, typed, ends) in cases(&bank.ids, &file, &failure) {
         let key = (command.to_owned(), definition.to_owned());
         assert!(all.contains(&key), "the schema does not say that {command} writes {definition}");

@@ -26,6 +26,8 @@ mod cli_files;
 mod cli_hints;
 #[cfg(unix)]
 mod cli_inquiries;
+#[cfg(unix)]
+mod cli_listen;
 mod cli_looking_inside;
 #[cfg(target_os = "linux")]
 mod cli_mounts;
