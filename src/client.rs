@@ -12,7 +12,7 @@ use crate::builder::ClientBuilder;
 use crate::custody::Records;
 use crate::environment::Environment;
 use crate::error::Error;
-use crate::feed::{Feed, Hearing};
+use crate::feed::Feed;
 use crate::notifications::Notifications;
 use crate::oauth::Oauth;
 use crate::operation::Operation;
@@ -74,7 +74,7 @@ impl Client {
         user_installation: UserInstallation,
     ) -> Self {
         let api = Api::new(Arc::clone(&transport), Arc::new(session.clone()));
-        let feed = Feed::new(api.clone(), provisions.nudge_share, Hearing::default());
+        let feed = Feed::new(api.clone(), provisions.nudge_share);
         let oauth = Oauth::new(api.clone(), provisions.of_verbs());
         let notifications = Notifications::new(api.clone(), provisions.of_verbs(), environment, Default::default());
         let provisions = Provisions::new(api.clone(), feed, provisions);
@@ -187,7 +187,8 @@ impl Client {
     ///   that have failed, and for what is under way. Changes that begin and end between two looks, and whose calls bunq neither makes nor
     ///   lists as failed, are not found.
     /// - **Waiting.** While there are changes, the waiters of this client hear of what is read, and poll once a minute only, as a
-    ///   [safety net](crate::webhook::ChangesBuilder::net_interval).
+    ///   [safety net](crate::webhook::ChangesBuilder::net_interval). Those for an onboarding or an inquiry do so once a call has told a
+    ///   change of one of the same user's: until then, the user may have no filter.
     ///
     /// Up to 1,000 changes wait to be taken. When there are so many, nothing more is read: take them, and work on them in tasks of your own
     /// if that takes long. [The guide](crate::guide::webhooks) has the server around the receiver, and what to look at in operation.

@@ -26,7 +26,7 @@ use futures_util::stream::{Stream, unfold};
 use tokio::sync::broadcast;
 use tokio::time::{Instant, sleep_until, timeout};
 
-pub(crate) use self::hearing::Hearing;
+use self::hearing::Hearing;
 #[cfg(feature = "webhook")]
 pub(crate) use self::hearing::HearingGuard;
 pub(crate) use self::knowledge::Moment;
@@ -87,12 +87,18 @@ pub enum FeedItem<R = Provision> {
 }
 
 impl<R: Resource> Feed<R> {
-    pub(crate) fn new(api: Api, nudge_share: f64, hearing: Hearing) -> Self {
-        Self::with_nudges(api.clone(), api, nudge_share, hearing)
+    /// The feed of a partner.
+    pub(crate) fn new(api: Api, nudge_share: f64) -> Self {
+        Self::with(api.clone(), api, nudge_share, Hearing::of_partner())
     }
 
-    /// A feed whose nudges are answered with other methods than its polls.
-    pub(crate) fn with_nudges(api: Api, nudges: Api, nudge_share: f64, hearing: Hearing) -> Self {
+    /// A feed of one of its users, which shares with that of the partner who hears calls. Nudges are answered with other methods than
+    /// polls.
+    pub(crate) fn of_user(api: Api, nudges: Api, partners: &Feed) -> Self {
+        Self::with(api, nudges, partners.rounds.nudge_share, partners.hearing.of_user())
+    }
+
+    fn with(api: Api, nudges: Api, nudge_share: f64, hearing: Hearing) -> Self {
         let knowledge = Knowledge::new(hearing.clone());
         Self { rounds: Arc::new(Rounds::new(api.clone(), nudges, knowledge, nudge_share)), api, hearing }
     }
@@ -160,6 +166,7 @@ impl<R: Resource> Feed<R> {
     }
 
     /// What the waiters for these objects know of bunq's calls.
+    #[cfg(feature = "webhook")]
     pub(crate) fn hearing(&self) -> &Hearing {
         &self.hearing
     }

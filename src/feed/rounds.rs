@@ -44,7 +44,7 @@ pub(super) struct Rounds<R: Resource> {
     /// The time from which rounds are counted.
     epoch: Instant,
     /// The share of the rate limit that nudges may take.
-    nudge_share: f64,
+    pub(super) nudge_share: f64,
 }
 
 #[derive(Debug)]

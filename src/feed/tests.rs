@@ -109,7 +109,7 @@ async fn devices() -> (Sandbox, Statuses, Feed<DeviceServer>) {
     let client = client.base_url(sandbox.base_url()).build().unwrap();
     client.open_session().await.unwrap();
     sandbox.take_call_log();
-    (sandbox, statuses, Feed::new(client.api(), 1.0, Hearing::default()))
+    (sandbox, statuses, Feed::new(client.api(), 1.0))
 }
 
 fn id(id: u64) -> DeviceServerId {
@@ -178,7 +178,7 @@ fn device(id: u64, status: &str) -> Arc<DeviceServer> {
 #[test]
 fn what_is_kept_for_subscribers_is_bounded() {
     test_timeout::start();
-    let mut knowledge = Knowledge::new(Hearing::default());
+    let mut knowledge = Knowledge::new(Hearing::of_partner());
     let _changes = knowledge.subscribe();
     knowledge.keep(id(1), false);
     for number in 1..=12_000 {
@@ -192,7 +192,7 @@ fn what_is_kept_for_subscribers_is_bounded() {
 #[test]
 fn an_older_read_replaces_and_answers_nothing() {
     test_timeout::start();
-    let mut knowledge = Knowledge::new(Hearing::default());
+    let mut knowledge = Knowledge::new(Hearing::of_partner());
     let mut changes = knowledge.subscribe();
     let [early, asked, late] = [(); 3].map(|()| knowledge.now());
     knowledge.keep(id(1), false);

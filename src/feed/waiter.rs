@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use futures_util::future::{Either, select};
 use futures_util::stream::{Stream, TryStreamExt, try_unfold};
-use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use super::hearing::Mode;
@@ -193,7 +192,7 @@ struct Wait<R: Resource> {
     /// Before that, bunq asks not to poll.
     not_before: Option<Instant>,
     /// How often to poll.
-    modes: watch::Receiver<Mode>,
+    mode: Mode,
     /// When the read began that was told last, whether what it has shown could be confirmed or not.
     told: Moment,
     seen: Option<Arc<R>>,
@@ -207,7 +206,7 @@ impl<R: Resource> Wait<R> {
         let now = Instant::now();
         let timeout = waiter.timeout.min(MAX_TIMEOUT);
         let last_poll = now + (timeout - LAST_POLL.min(timeout / 10));
-        let (interest, modes) = (waiter.feed.keep(waiter.id, false), waiter.feed.hearing.modes());
+        let (interest, mode) = (waiter.feed.keep(waiter.id, false), waiter.feed.hearing.mode());
         Self {
             waiter,
             interest,
@@ -215,7 +214,7 @@ impl<R: Resource> Wait<R> {
             last_poll,
             due: None,
             not_before: None,
-            modes,
+            mode,
             told: Moment::default(),
             seen: None,
             failure: None,
@@ -272,7 +271,7 @@ impl<R: Resource> Wait<R> {
     async fn heard(&mut self) -> Option<Known<R>> {
         while let Some(due) = self.due {
             let newer = self.interest.newer_than(self.told, due);
-            if let Either::Left((heard, _)) = select(pin!(newer), pin!(self.modes.changed())).await {
+            if let Either::Left((heard, _)) = select(pin!(newer), pin!(self.mode.changed())).await {
                 return heard;
             }
             self.schedule(Instant::now());
@@ -282,7 +281,7 @@ impl<R: Resource> Wait<R> {
 
     /// Sets when to poll next.
     fn schedule(&mut self, now: Instant) {
-        let interval = self.modes.borrow_and_update().poll_interval(self.waiter.poll_interval);
+        let interval = self.mode.poll_interval(self.waiter.poll_interval);
         let due = self.waiter.feed.rounds.next_round(interval);
         self.due = Some(self.not_before.unwrap_or(due).max(due).min(self.last_poll.max(now)));
     }

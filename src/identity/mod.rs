@@ -15,7 +15,7 @@ use self::resource::Processed;
 use crate::api::{Api, RequestPreview};
 use crate::custody::Steps;
 use crate::error::{Error, ErrorKind, Remedy, Sent};
-use crate::feed::{Acceptance, Feed, Hearing, Waiter};
+use crate::feed::{Acceptance, Feed, Waiter};
 use crate::operation::Operation;
 use crate::reconcile::{Looked, Once, Reconciled, VerbConfig};
 use crate::types::{
@@ -94,7 +94,7 @@ impl StartedIdentity {
 impl Identity {
     pub(crate) fn new(api: Api, config: VerbConfig, steps: Steps, submitting: Submitting) -> Self {
         // Nothing nudges it, and no call tells of it.
-        let feed = Feed::new(api.clone(), 1.0, Hearing::default());
+        let feed = Feed::new(api.clone(), 1.0);
         Self { api, config, steps, feed, submitting }
     }
 

@@ -184,8 +184,6 @@ fn feed<'a, R: Resource>(user: &'a Arc<UserShared>, feed: &'a OnceLock<Feed<R>>)
     feed.get_or_init(|| {
         let source = |opens: Opens| opens.source(SourceUser::Within(Arc::downgrade(user), user.id));
         let api = |opens| Api::new(Arc::clone(&user.transport), source(opens));
-        let (share, hearing) =
-            (user.room.provisions.config().nudge_share, user.room.provisions.feed().hearing().clone());
-        Feed::with_nudges(api(Opens::IfNeeded), api(Opens::Never), share, hearing)
+        Feed::of_user(api(Opens::IfNeeded), api(Opens::Never), &user.room.provisions.feed())
     })
 }

@@ -8,9 +8,11 @@ use bunq_partner_sandbox::{Pace, Sandbox};
 use futures_util::future::join_all;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::{devices, id, waiter};
 use crate::client::Client;
 use crate::environment::Environment;
-use crate::types::{ProvisionId, Timestamp};
+use crate::feed::Feed;
+use crate::types::{DeviceServer, Provision, ProvisionId, Timestamp};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -155,4 +157,33 @@ async fn what_has_ended_is_read_again_if_a_call_claims_a_later_change() {
         assert!(feed.hear(id, claim).await.unwrap().is_closed());
         assert_eq!(reads.load(Ordering::Relaxed) - before, cost, "{claim:?}");
     }
+}
+
+/// Whether calls about provisions come says nothing of others.
+#[tokio::test(start_paused = true)]
+async fn each_feed_knows_by_itself_whether_calls_come() {
+    test_timeout::start();
+    let (sandbox, statuses, feed) = devices().await;
+    let (api, provisions) = (feed.api(), Feed::<Provision>::new(feed.api().clone(), 1.0));
+    let feed = Feed::<DeviceServer>::of_user(api.clone(), api.clone(), &provisions);
+    let (_guard, usual) = (provisions.hearing().begin(MINUTE), 2 * SECOND);
+    let _wait = tokio::spawn(waiter(&feed, 1).poll_interval(usual).timeout(60 * MINUTE).wait());
+    // Not at the moment of a poll.
+    sleep(SECOND).await;
+    let polls_in_a_minute = async || {
+        sandbox.take_call_log();
+        sleep(MINUTE).await;
+        sandbox.take_call_log().len()
+    };
+    assert_eq!(polls_in_a_minute().await, 30, "no call has told a change yet");
+    statuses.lock().unwrap()[0] = "BLOCKED";
+    feed.hear(id(1), None).await.unwrap();
+    assert_eq!(polls_in_a_minute().await, 1);
+    // One that is lost is told by the next look.
+    statuses.lock().unwrap()[0] = "NEEDS_CONFIRMATION";
+    sleep(MINUTE).await;
+    assert_eq!(polls_in_a_minute().await, 30);
+    provisions.hearing.has_come();
+    assert_eq!(polls_in_a_minute().await, 30);
+    assert_eq!(provisions.hearing.mode().poll_interval(usual), MINUTE);
 }
