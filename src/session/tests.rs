@@ -160,7 +160,7 @@ async fn a_withdrawal_holds_whatever_is_being_done() {
     for path in ["/installation", "/device-server"] {
         let (sandbox, partner, _) = two_users().await;
         let look = partner.api();
-        let owner = |turns, id| Owner::User(UsersTurn::new(turns, id, None, look, |_| ()));
+        let owner = |turns, id| Owner::User(Box::new(UsersTurn::new(turns, id, None, look, |_| ())));
         let user = user_with(&partner, sandbox.populate(1)[0].get(), owner).await;
         let (session, begun) = (user.session.clone(), AtomicBool::default());
         sandbox.before_signing(move |call, _| {
@@ -187,7 +187,7 @@ async fn that_a_session_was_opened_is_told_when_it_is_known() {
         lock(&heard).push((outcome.unwrap(), known.get().unwrap().is_open()));
     };
     let expiry = Some(Instant::now() + Duration::from_secs(3600));
-    let owner = |turns, id| Owner::User(UsersTurn::new(turns, id, expiry, look, tell));
+    let owner = |turns, id| Owner::User(Box::new(UsersTurn::new(turns, id, expiry, look, tell)));
     let user = user_with(&partner, sandbox.populate(1)[0].get(), owner).await;
     let session = session.get_or_init(|| user.session);
     session.open().await.unwrap();
@@ -206,7 +206,7 @@ async fn whoever_may_wait_for_long_does_not_fail_with_whoever_may_not() {
     let builder = builder.api_key(sandbox.api_key().expose()).rate_limit(&Operation::CREATE_SESSION, 1, hour / 2);
     let partner = builder.build().unwrap();
     let look = partner.api();
-    let owner = |turns, id| Owner::User(UsersTurn::new(turns, id, None, look, |_| ()));
+    let owner = |turns, id| Owner::User(Box::new(UsersTurn::new(turns, id, None, look, |_| ())));
     let User { session, .. } = user_with(&partner, sandbox.populate(1)[0].get(), owner).await;
     let (call, activation) = tokio::join!(session.open(), session.open_by(Instant::now() + hour));
     assert_eq!(call.unwrap_err().kind(), ErrorKind::RateLimited);

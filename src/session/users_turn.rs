@@ -26,7 +26,7 @@ use crate::types::ProvisionId;
 #[derive(Debug)]
 pub(crate) enum Owner {
     Partner(Turns),
-    User(UsersTurn),
+    User(Box<UsersTurn>),
 }
 
 /// What opens a session.

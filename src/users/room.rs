@@ -110,7 +110,8 @@ impl Room {
             };
             events.tell(event);
         };
-        Owner::User(UsersTurn::new(self.turns.clone(), id, expiry, self.api.clone(), told).of(user))
+        let turn = UsersTurn::new(self.turns.clone(), id, expiry, self.api.clone(), told).of(user);
+        Owner::User(Box::new(turn))
     }
 
     /// How many sessions can be opened while a credential lives.
