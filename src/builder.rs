@@ -303,7 +303,7 @@ impl ClientBuilder {
     }
 
     /// Sets the share of bunq's rate limit of reads that all [nudges](crate::Feed::nudge), and the reads that bunq's calls cause, take
-    /// together at most: over 0, and 1 at most. The default is 0.5, which is a page or a read every 2 seconds.
+    /// together at most, whether they are about the partner's provisions or about its users: over 0, and 1 at most. The default is 0.5, which is a page or a read every 2 seconds.
     pub fn nudge_share(mut self, share: f64) -> Self {
         self.provisions.nudge_share = share;
         self

@@ -14,6 +14,7 @@ mod round;
 mod rounds;
 #[cfg(test)]
 mod tests;
+mod turns;
 mod waiter;
 
 use std::fmt;
@@ -35,6 +36,7 @@ pub use self::resource::Resource;
 pub(crate) use self::resource::{Condition, Evaluation, Readable};
 use self::round::Lane;
 use self::rounds::Rounds;
+use self::turns::Turns;
 pub use self::waiter::{Acceptance, Waiter};
 use crate::api::Api;
 use crate::error::{Error, ErrorKind, Sent};
@@ -89,18 +91,18 @@ pub enum FeedItem<R = Provision> {
 impl<R: Resource> Feed<R> {
     /// The feed of a partner.
     pub(crate) fn new(api: Api, nudge_share: f64) -> Self {
-        Self::with(api.clone(), api, nudge_share, Hearing::of_partner())
+        Self::with(api.clone(), api, Turns::new(nudge_share), Hearing::of_partner())
     }
 
-    /// A feed of one of its users, which shares with that of the partner who hears calls. Nudges are answered with other methods than
+    /// A feed of one of its users, which shares with that of the partner the turns of nudges, and who hears calls. Nudges are answered with other methods than
     /// polls.
     pub(crate) fn of_user(api: Api, nudges: Api, partners: &Feed) -> Self {
-        Self::with(api, nudges, partners.rounds.nudge_share, partners.hearing.of_user())
+        Self::with(api, nudges, partners.rounds.turns.of_user(), partners.hearing.of_user())
     }
 
-    fn with(api: Api, nudges: Api, nudge_share: f64, hearing: Hearing) -> Self {
+    fn with(api: Api, nudges: Api, turns: Turns, hearing: Hearing) -> Self {
         let knowledge = Knowledge::new(hearing.clone());
-        Self { rounds: Arc::new(Rounds::new(api.clone(), nudges, knowledge, nudge_share)), api, hearing }
+        Self { rounds: Arc::new(Rounds::new(api.clone(), nudges, knowledge, turns)), api, hearing }
     }
 
     /// The same feed, which reads single objects with these methods.
@@ -117,8 +119,8 @@ impl<R: Resource> Feed<R> {
     ///
     /// One read answers all nudges for one object, and pages of up to 200 answer nudges for several. Waiters for the object are told
     /// of the same read. Objects are read in the order in which they are nudged, neighbours together, and each once a second at
-    /// most. Together, the nudges of a client begin at most [a share](crate::ClientBuilder::nudge_share) of the reads
-    /// that bunq's rate limit allows, one at a time and evenly spread, so that a flood of them holds up no other call for long. The
+    /// most. Together, the nudges of a client and of its users begin at most [a share](crate::ClientBuilder::nudge_share)
+    /// of the reads that bunq's rate limit allows, evenly spread, so that a flood of them holds up no other call for long. The
     /// call itself asks for the read; the future only returns it. Dropping the future before the read begins withdraws the nudge.
     ///
     /// # Errors

@@ -44,8 +44,6 @@ pub(super) struct Nudges<R: Resource> {
 
 #[derive(Debug)]
 struct Memory<R: Resource> {
-    /// When the next read may begin.
-    next_turn: Option<Instant>,
     /// When which objects were read, within [`SAME_OBJECT`].
     read_at: HashMap<R::Id, Instant>,
     /// How far the ids on a page of all objects, and of those in progress, are from each other; not known at first.
@@ -70,7 +68,7 @@ pub(super) enum Next<R: Resource> {
     Read(Read<R>),
     /// Nothing is to be read before this time, unless other objects are nudged.
     Wait(Instant),
-    /// Nobody waits.
+    /// Nobody waits, or another has taken the turn.
     Nothing,
 }
 
@@ -95,7 +93,6 @@ struct PageRead<R: Resource> {
 impl<R: Resource> Default for Memory<R> {
     fn default() -> Self {
         Self {
-            next_turn: None,
             read_at: HashMap::new(),
             span: i64::MAX,
             span_in_progress: i64::MAX,
@@ -114,26 +111,16 @@ impl<R: Resource> Nudges<R> {
         Self { api, memory: Mutex::default() }
     }
 
-    /// When the next read may begin; `None` if that is now.
-    pub(super) fn next_turn(&self) -> Option<Instant> {
-        lock(&self.memory).next_turn
-    }
-
-    /// Decides what is read next, and takes its turn. The one after that is a `pause` later.
-    pub(super) fn next(&self, round: &Round<R>, pause: Duration) -> Next<R> {
+    /// Decides what is read next, if `takes_turn`. It is asked only if there is something to read.
+    pub(super) fn next(&self, round: &Round<R>, takes_turn: impl FnOnce() -> bool) -> Next<R> {
         let (memory, now) = (&mut *lock(&self.memory), Instant::now());
-        // A worker in another runtime may have taken the turn.
-        if let Some(turn) = memory.next_turn.filter(|turn| *turn > now) {
-            return Next::Wait(turn);
-        }
         memory.read_at.retain(|_, at| now.duration_since(*at) < SAME_OBJECT);
         memory.at_rest.retain(|id| round.seeks(*id));
         let Some(first) = round.in_order().find(|id| !memory.read_at.contains_key(id)) else {
             let earliest = round.in_order().filter_map(|id| memory.read_at.get(&id)).min();
             return earliest.map_or(Next::Nothing, |earliest| Next::Wait(*earliest + SAME_OBJECT));
         };
-        memory.next_turn = Some(now + pause);
-        Next::Read(memory.choose(first, round, now))
+        if takes_turn() { Next::Read(memory.choose(first, round, now)) } else { Next::Nothing }
     }
 
     pub(super) async fn read(&self, reader: &Reader<R>, round: &mut Round<R>, read: Read<R>) {

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio::runtime::Id;
 use tokio::sync::{Notify, oneshot};
-use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 use tracing::Span;
 
 use super::knowledge::Knowledge;
@@ -21,6 +21,7 @@ use super::polls::Polls;
 use super::reader::Reader;
 use super::resource::Resource;
 use super::round::{Lane, ReadResult, Round};
+use super::turns::Turns;
 use crate::api::Api;
 use crate::sync::lock;
 use crate::transport::runtime::spawn;
@@ -43,8 +44,8 @@ pub(super) struct Rounds<R: Resource> {
     nudged: Notify,
     /// The time from which rounds are counted.
     epoch: Instant,
-    /// The share of the rate limit that nudges may take.
-    pub(super) nudge_share: f64,
+    /// When nudges are read.
+    pub(super) turns: Turns,
 }
 
 #[derive(Debug)]
@@ -71,11 +72,11 @@ fn add<S: Clone + PartialEq>(states: &mut Vec<S>, more: &[S]) {
 }
 
 impl<R: Resource> Rounds<R> {
-    pub(super) fn new(api: Api, nudge_api: Api, knowledge: Knowledge<R>, nudge_share: f64) -> Self {
+    pub(super) fn new(api: Api, nudge_api: Api, knowledge: Knowledge<R>, turns: Turns) -> Self {
         let (polls, nudges) = (Polls::default(), Nudges::new(nudge_api));
         let (next_polls, next_nudges, nudged) = (Mutex::default(), Mutex::default(), Notify::new());
         let (reader, epoch) = (Arc::new(Reader::new(api, knowledge)), Instant::now());
-        Self { reader, polls, nudges, next_polls, next_nudges, nudged, epoch, nudge_share }
+        Self { reader, polls, nudges, next_polls, next_nudges, nudged, epoch, turns }
     }
 
     pub(super) fn api(&self) -> &Api {
@@ -150,13 +151,10 @@ impl<R: Resource> Rounds<R> {
         (runtime, receiver)
     }
 
-    /// The pause between two reads of nudges.
-    fn nudge_pause(&self) -> Duration {
+    /// How often the rate limit allows a read of nudges.
+    fn per_read(&self) -> Duration {
         let limits = self.api().transport().limits();
-        let per_read =
-            R::LIST.into_iter().fold(limits.interval(R::GET), |longest, list| longest.max(limits.interval(list)));
-        let per_read = per_read.as_secs_f64() / self.nudge_share;
-        Duration::try_from_secs_f64(per_read).unwrap_or(MAX_PAUSE).min(MAX_PAUSE)
+        R::LIST.into_iter().fold(limits.interval(R::GET), |longest, list| longest.max(limits.interval(list)))
     }
 }
 
@@ -202,14 +200,13 @@ impl<R: Resource> Worker<R> {
     async fn answer_nudges(&mut self) {
         let (rounds, mut round) = (Arc::clone(&self.rounds), Round::default());
         while !round.is_empty() || self.has_next() {
-            if let Some(turn) = rounds.nudges.next_turn() {
-                sleep_until(turn).await;
-            }
             sleep(GATHERING).await;
+            let place = rounds.turns.enter();
+            place.reached().await;
             let nudged = rounds.nudged.notified();
             // No read is under way: the next one begins after each of these calls.
             round.join(self.next_round());
-            match rounds.nudges.next(&round, rounds.nudge_pause()) {
+            match rounds.nudges.next(&round, || place.take(rounds.per_read())) {
                 Next::Read(read) => rounds.nudges.read(&rounds.reader, &mut round, read).await,
                 Next::Wait(until) => _ = timeout_at(until, nudged).await,
                 Next::Nothing => {}

@@ -441,3 +441,29 @@ async fn a_call_that_cannot_have_the_turn_of_the_last_fails_at_once() {
     }
     assert!(user.if_open().await.unwrap().is_some());
 }
+
+/// An outsider who knows the users can name what he likes, of each.
+#[tokio::test(start_paused = true)]
+async fn the_nudges_of_a_partner_and_of_its_users_share_one_share() {
+    test_timeout::start();
+    let bank = Bank::new().await;
+    let (_elsewhere, users) = bank.users(3).await;
+    let client = bank.builder().build().unwrap();
+    client.open_session().await.unwrap();
+    let mut floods = tokio::task::JoinSet::new();
+    for user in users {
+        let user = client.users().of(user.provision_id()).if_open().await.unwrap().unwrap();
+        let (onboardings, inquiries) = (user.onboardings_feed(), user.inquiries_feed());
+        floods.spawn(async move { while onboardings.nudge(1_u64.try_into().unwrap()).await.is_err() {} });
+        floods.spawn(async move { while inquiries.nudge(1_u64.try_into().unwrap()).await.is_err() {} });
+    }
+    let (feed, id) = (client.provisions().feed(), bank.sandbox.provision_ids()[0].get().try_into().unwrap());
+    floods.spawn(async move { while feed.nudge(id).await.is_ok() {} });
+    bank.called();
+    tokio::time::sleep(MINUTE).await;
+    let called = bank.called();
+    assert!((28..=31).contains(&called.len()), "{called:?}");
+    let of_partner = called.iter().filter(|path| path.contains("partner-user-provision")).count();
+    assert!((13..=16).contains(&of_partner), "{called:?}");
+    assert!(floods.try_join_next().is_none());
+}
