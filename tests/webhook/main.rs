@@ -2,11 +2,15 @@
 
 #![allow(clippy::panic, clippy::unwrap_used)]
 
+#[cfg(all(unix, feature = "webhook"))]
+mod bank;
 #[cfg(feature = "webhook")]
 mod changes;
 #[cfg(feature = "webhook")]
 #[path = "../common/mod.rs"]
 mod common;
+#[cfg(all(unix, feature = "webhook"))]
+mod faulty_calls;
 mod fuzz;
 #[cfg(feature = "webhook")]
 mod journal;
@@ -14,6 +18,8 @@ mod journal;
 mod killed;
 #[cfg(feature = "webhook")]
 mod killed_changes;
+#[cfg(all(unix, feature = "webhook"))]
+mod many_calls;
 #[cfg(feature = "webhook")]
 mod late_entry;
 #[cfg(feature = "webhook")]
@@ -23,6 +29,8 @@ mod message;
 mod peer;
 #[cfg(feature = "webhook")]
 mod receiver;
+#[cfg(all(unix, feature = "webhook"))]
+mod refusals;
 #[cfg(all(unix, feature = "webhook"))]
 #[path = "../../sandbox/examples/webhooks/serve.rs"]
 mod serve;

@@ -1,0 +1,263 @@
+//! Many calls cost few reads, through the whole chain, and what is forged among them holds up nothing.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bunq_partner::ProvisionId;
+use bunq_partner::webhook::Changes;
+use bunq_partner_sandbox::{DeliveryFault, DeliveryInjection};
+use futures_util::StreamExt as _;
+use futures_util::future::join_all;
+use http::StatusCode;
+use serde_json::json;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::bank::{Bank, MINUTE, SECOND, bounded, mixed, next, nothing, provision, still};
+
+/// Takes what is handed on, and says in which order, and when.
+fn taken(mut changes: Changes) -> (Arc<Mutex<Vec<(u64, Instant)>>>, JoinHandle<()>) {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let tells = Arc::clone(&told);
+    let task = tokio::spawn(async move {
+        while let Some(change) = changes.next().await {
+            tells.lock().unwrap().push((provision(&change).id.get(), Instant::now()));
+            change.done().await.unwrap();
+        }
+    });
+    (told, task)
+}
+
+/// bunq calls about these one by one in this time, and all is told and done when this returns. Returns the ids in the order in which
+/// they were told, and how many requests it took.
+async fn called_over(bank: &Bank, ids: &[ProvisionId], over: Duration) -> (Vec<u64>, usize) {
+    let (told, task) = taken(bank.changes().await);
+    let (start, count) = (Instant::now(), u32::try_from(ids.len()).unwrap());
+    for (number, id) in (0..).zip(ids) {
+        sleep_until(start + over * number / count).await;
+        assert_eq!(bank.call(id.get(), None).await, StatusCode::OK);
+    }
+    while bank.pending().await > 0 {
+        sleep(SECOND).await;
+    }
+    task.abort();
+    let told = told.lock().unwrap().iter().map(|(id, _)| *id).collect();
+    (told, bank.take_reads())
+}
+
+fn sorted(mut ids: Vec<u64>) -> Vec<u64> {
+    ids.sort_unstable();
+    ids
+}
+
+fn raw(ids: &[ProvisionId]) -> Vec<u64> {
+    ids.iter().map(|id| id.get()).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn neighbours_are_read_by_pages() {
+    test_timeout::start();
+    let bank = Bank::with(still().rate_limits(true), |client| client, bounded(50_000)).await;
+    let ids = bank.sandbox.populate(2000);
+    let (told, reads) = called_over(&bank, &mixed(&ids), MINUTE).await;
+    assert_eq!(sorted(told), raw(&ids));
+    assert!(reads <= 60, "{reads} reads");
+}
+
+/// A quarter of 2,000 within 200,000 in a minute.
+#[tokio::test(start_paused = true)]
+async fn what_is_in_progress_is_read_by_status() {
+    test_timeout::start();
+    let bank = Bank::with(still().rate_limits(true), |client| client, bounded(50_000)).await;
+    let ids = bank.sandbox.populate(50_000);
+    let closing: Vec<_> = ids.iter().copied().step_by(100).collect();
+    bank.close_all(&closing).await;
+    // The first look tells them all. They are as they were when bunq calls.
+    let mut first = bank.client.changes(&bank.receiver).start().unwrap();
+    for _ in &closing {
+        next(&mut first).await.done().await.unwrap();
+    }
+    drop(first);
+    let (told, reads) = called_over(&bank, &mixed(&closing), MINUTE / 4).await;
+    assert_eq!(told, [0; 0]);
+    assert!(reads <= 250, "{reads} reads");
+}
+
+/// No filter tells them from the others, and no two are on one page.
+#[tokio::test(start_paused = true)]
+async fn scattered_changes_are_told_in_the_order_of_their_calls() {
+    test_timeout::start();
+    let bank = Bank::with(still().rate_limits(true), |client| client, bounded(50_000)).await;
+    let ids = bank.sandbox.populate(20_000);
+    let order = mixed(&ids.into_iter().step_by(250).collect::<Vec<_>>());
+    let (told, reads) = called_over(&bank, &order, 3 * SECOND).await;
+    assert_eq!(told, raw(&order));
+    // A page says first that it has only one of them.
+    assert!(reads <= order.len() + 1, "{reads} reads");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_object_costs_a_read_a_second_and_the_last_is_after_the_last_call() {
+    test_timeout::start();
+    let bank = Bank::new().await;
+    let id = bank.sandbox.populate(1)[0];
+    let (told, reads) = called_over(&bank, &[id; 100], SECOND).await;
+    assert_eq!(told, [id.get()]);
+    assert!((2..=3).contains(&reads), "{reads} reads");
+}
+
+/// Neighbours close one by one in half an hour and are waited for, and the sandbox calls as bunq does, if at all. Returns how many
+/// requests it took, and for each when it has changed after the start, and how long after the change it was told.
+async fn close_one_by_one(count: u32, prepare: impl FnOnce(&Bank)) -> (usize, Vec<(Duration, Duration)>) {
+    let bank = Bank::new().await;
+    let ids = bank.sandbox.populate(count as usize);
+    bank.close_all(&ids).await;
+    bank.listen().await;
+    let mut changes = bank.client.changes(&bank.receiver).start().unwrap();
+    for _ in &ids {
+        next(&mut changes).await.done().await.unwrap();
+    }
+    let (_, task) = taken(changes);
+    prepare(&bank);
+    bank.take_reads();
+    let start = Instant::now();
+    let closed: Vec<_> = (0..)
+        .zip(ids)
+        .map(|(number, id)| {
+            let wait = tokio::spawn(bank.client.provisions().wait_until_closed(id).timeout(60 * MINUTE).wait());
+            let (changes, sandbox) = (start + 19 * SECOND / 2 + 30 * MINUTE / count * number, bank.sandbox.clone());
+            tokio::spawn(async move {
+                sleep_until(changes).await;
+                assert!(sandbox.advance(id));
+                assert!(wait.await.unwrap().unwrap().is_closed());
+                (changes - start, changes.elapsed())
+            })
+        })
+        .collect();
+    let told = join_all(closed).await.into_iter().map(Result::unwrap).collect();
+    task.abort();
+    (bank.take_reads(), told)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_costs_one_read_and_the_net_while_calls_come() {
+    test_timeout::start();
+    let (reads, told) = close_one_by_one(100, |_| ()).await;
+    assert!(reads <= 140, "{reads} requests");
+    assert!(told.iter().all(|(_, after)| *after <= SECOND), "{told:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_in_ten_that_is_lost_costs_a_minute_once() {
+    test_timeout::start();
+    let lose = |bank: &Bank| {
+        for number in (3..100).step_by(10) {
+            bank.sandbox.inject_delivery(DeliveryInjection::new(DeliveryFault::Lost).after(number));
+        }
+    };
+    let (reads, told) = close_one_by_one(100, lose).await;
+    assert!(reads <= 900, "{reads} requests");
+    assert!(told.iter().all(|(_, after)| *after <= 61 * SECOND), "{told:?}");
+    let late = told.iter().filter(|(_, after)| *after > 3 * SECOND).count();
+    assert!((1..=10).contains(&late), "{told:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_that_are_all_late_cost_a_minute_once() {
+    test_timeout::start();
+    let late = DeliveryInjection::new(DeliveryFault::Late(MINUTE)).always();
+    let (reads, told) = close_one_by_one(20, |bank| bank.sandbox.inject_delivery(late)).await;
+    assert!(reads <= 900, "{reads} requests");
+    assert!(told.iter().all(|(_, after)| *after <= 61 * SECOND), "{told:?}");
+    let mut after_a_look = told.iter().filter(|(changed, _)| *changed > MINUTE);
+    assert!(after_a_look.all(|(_, after)| *after <= 3 * SECOND), "{told:?}");
+}
+
+/// A minute of an hour in which a million ids are called about that are none, with a journal of a tenth of its usual size, which would
+/// be full after a third of the time if nothing was read. bunq's own are among them.
+#[tokio::test(start_paused = true)]
+async fn a_flood_of_forged_calls_holds_up_nothing() {
+    test_timeout::start();
+    const CALLS: u32 = 1_000_000 / 60;
+    let bank = Bank::with(still().rate_limits(true), |client| client, bounded(5_000)).await;
+    let ids = bank.sandbox.populate(4000);
+    let (told, task) = taken(bank.changes().await);
+    let (rng, start) = (&mut fastrand::Rng::with_seed(1), Instant::now());
+    let (mut own, mut refused, mut most) = (ids.iter().step_by(10), 0, 0);
+    let mut named = Vec::new();
+    for number in 0..CALLS {
+        sleep_until(start + MINUTE * number / CALLS).await;
+        let id = rng.u64(1..=i64::MAX as u64);
+        if ids.binary_search_by_key(&id, |id| id.get()).is_err() {
+            bank.call(id, Some("2999-01-01 00:00:00.000000")).await;
+        }
+        if number % 100 == 0
+            && let Some(id) = own.next()
+        {
+            bank.sandbox.fail(*id);
+            match bank.call(id.get(), None).await {
+                StatusCode::OK => named.push(id.get()),
+                _ => refused += 1,
+            }
+        }
+        if number % 2000 == 0 {
+            most = most.max(bank.pending().await);
+        }
+    }
+    let count = named.len() + refused;
+    assert!(refused * 10 <= count, "{refused} of {count} are refused");
+    assert!(most <= 4_000, "{most} wait");
+    while bank.pending().await > 0 {
+        sleep(SECOND).await;
+    }
+    task.abort();
+    let reads = bank.take_reads();
+    let seconds = start.elapsed().as_secs() as usize;
+    assert!(reads <= seconds / 2 + 20, "{reads} reads in {seconds} s");
+    let told = told.lock().unwrap().iter().map(|(id, _)| *id).collect();
+    assert_eq!(sorted(told), named);
+}
+
+#[tokio::test(start_paused = true)]
+async fn replays_and_forged_claims_hold_nothing_back() {
+    test_timeout::start();
+    let bank = Bank::new().await;
+    let id = bank.sandbox.populate(1)[0];
+    let mut changes = bank.changes().await;
+    let claims = [Some("1970-01-01 00:00:00.000000"), Some("2999-01-01 00:00:00.000000"), None];
+    for status in ["ACTIVE", "CANCELLED", "CLOSED"] {
+        match status {
+            "ACTIVE" => {}
+            "CANCELLED" => drop(bank.client.provisions().close(id).await.unwrap()),
+            _ => assert!(bank.sandbox.advance(id)),
+        }
+        let updated = bank.sandbox.provision(id).unwrap()["updated"].as_str().unwrap().to_owned();
+        // Before bunq's own, with it, and after it.
+        for claim in claims {
+            bank.call(id.get(), claim).await;
+        }
+        bank.call(id.get(), Some(&updated)).await;
+        for claim in claims {
+            bank.call(id.get(), claim).await;
+        }
+        let change = next(&mut changes).await;
+        assert_eq!(provision(&change).status.as_str(), status);
+        change.done().await.unwrap();
+        // The same call again and again.
+        sleep(2 * SECOND).await;
+        bank.take_reads();
+        for _ in 0..100 {
+            bank.call(id.get(), Some(&updated)).await;
+        }
+        nothing(&mut changes, 10 * SECOND).await;
+        assert_eq!((bank.take_reads(), bank.pending().await), (0, 0));
+    }
+    // What names somebody else's user, or none, costs no read.
+    for user in [0_i64, 1, i64::MAX, -1] {
+        for kind in ["UserOnboarding", "UserInformationInquiry"] {
+            bank.called("USER_ONBOARDING", json!({kind: {"id": 7, "user_id": user}})).await;
+        }
+    }
+    nothing(&mut changes, 10 * SECOND).await;
+    assert_eq!((bank.take_reads(), bank.pending().await), (0, 0));
+}
