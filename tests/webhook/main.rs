@@ -39,5 +39,7 @@ mod server;
 #[cfg(feature = "webhook")]
 mod service_fuzz;
 #[cfg(all(unix, feature = "webhook"))]
+mod takeovers;
+#[cfg(all(unix, feature = "webhook"))]
 #[path = "../common/tls.rs"]
 mod tls;

@@ -12,6 +12,7 @@ use super::changed_object::ChangedObject;
 use super::object::{Ask, Key};
 use super::objects::{Given, Job, Objects};
 use super::reads::{Outcome, Reads};
+use super::version::Version;
 use crate::error::Error;
 use crate::sync::lock;
 use crate::types::ProvisionId;
@@ -77,9 +78,11 @@ impl Shared {
     pub(super) async fn done(&self, key: &Key) -> Result<(), Error> {
         let (mark, entries) = lock(&self.objects).to_be_done(key);
         let marked = async {
-            match mark {
-                Some(mark) => self.journal.mark(mark).await,
-                None => Ok(()),
+            let Some(mark) = mark else { return Ok(()) };
+            match self.journal.mark_of(&mark.object).await? {
+                // Since these changes were dropped, others have handed on another state.
+                Some(kept) if Version::of(&kept) != Version::of(&mark) => Ok(()),
+                _ => self.journal.mark(mark).await,
             }
         };
         let done = join_all(entries.into_iter().map(|entry| self.journal.done(entry)));
