@@ -238,6 +238,54 @@ async fn no_secret_of_a_call_is_shown_by_the_receiver() {
     }
 }
 
+/// bunq calls about what it has documented, and each is handed on as it is read.
+#[cfg(feature = "webhook")]
+#[tokio::test(start_paused = true)]
+async fn no_secret_of_a_change_is_shown_as_it_is_handed_on() {
+    test_timeout::start();
+    use bunq_partner::Environment;
+    use bunq_partner::webhook::{FileHintJournal, HintJournal as _, HintJournalBounds, Receiver};
+    use http::Request;
+    use tower_service::Service as _;
+
+    let (log, folder, secret) = (log(), Folder::new(), secret_members());
+    let path = folder.path("hints");
+    let journal = FileHintJournal::open(&path, HintJournalBounds::default()).await.unwrap();
+    let segment = format!("{}-0123456789-0123456789", PLANTED.trim_matches(|c: char| !c.is_ascii_alphanumeric()));
+    let mut receiver = Receiver::builder(Environment::Sandbox, segment.clone()).build(journal.clone()).unwrap();
+    let sandbox = Sandbox::start().await.unwrap();
+    let client = sandbox.client().retry(once()).build().unwrap();
+    let mut changes = client.changes(&receiver).start().unwrap();
+    let (mut shown, mut count) = (format!("{:?}", client.changes(&receiver)), 0);
+    let read = |documented: &Documented| documented.operation.id == "get_provision" && documented.status == 200;
+    for documented in documented().into_iter().filter(read) {
+        for shape in SHAPES {
+            respond(&sandbox, &documented, &secret, shape);
+            let object = json!({"PartnerUserProvision": {"id": id_in(&documented.body)}});
+            let body = json!({"NotificationUrl": {"category": "PARTNER_USER_PROVISION", "object": object}}).to_string();
+            let request = Request::post(format!("/{segment}")).header("content-type", "application/json");
+            assert_eq!(receiver.call(request.body(body).unwrap()).await.unwrap().status(), 200);
+            // A secret of another shape than the documented one may cost the whole.
+            let change = tokio::time::timeout(Duration::from_secs(10), changes.next()).await;
+            sandbox.clear_edits();
+            shown += &format!("{change:?} {changes:?} {:?} {journal:?}", changes.numbers());
+            shown += &format!("{:?} {:?}", journal.pending(None).await, journal.marks(None).await);
+            if let Ok(change) = change {
+                change.unwrap().done().await.unwrap();
+                count += 1;
+            }
+        }
+    }
+    // Those of one id follow each other only if they are newer.
+    assert!(count > 2, "{count} are handed on");
+    let kept = fs::read_to_string(path).unwrap();
+    for (text, what) in [(shown, "shown"), (log.take(), "logged"), (kept, "kept")] {
+        for secret in [PLANTED, PERSONAL, &segment] {
+            assert!(!text.contains(secret), "{secret} is {what}: {text}");
+        }
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn no_secret_of_bunqs_documented_bodies_is_shown() {
     test_timeout::start();
