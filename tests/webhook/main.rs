@@ -18,10 +18,10 @@ mod journal;
 mod killed;
 #[cfg(feature = "webhook")]
 mod killed_changes;
-#[cfg(all(unix, feature = "webhook"))]
-mod many_calls;
 #[cfg(feature = "webhook")]
 mod late_entry;
+#[cfg(all(unix, feature = "webhook"))]
+mod many_calls;
 #[cfg(feature = "webhook")]
 mod memory_journal;
 mod message;

@@ -15,8 +15,11 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::bank::{Bank, MINUTE, SECOND, bounded, mixed, next, nothing, provision, still};
 
+/// The ids of the provisions that were handed on, and when.
+type Taken = Arc<Mutex<Vec<(u64, Instant)>>>;
+
 /// Takes what is handed on, and says in which order, and when.
-fn taken(mut changes: Changes) -> (Arc<Mutex<Vec<(u64, Instant)>>>, JoinHandle<()>) {
+fn taken(mut changes: Changes) -> (Taken, JoinHandle<()>) {
     let told = Arc::new(Mutex::new(Vec::new()));
     let tells = Arc::clone(&told);
     let task = tokio::spawn(async move {
