@@ -484,6 +484,14 @@ async fn one_task_takes_the_hints_of_a_receiver_and_ends_with_its_changes_or_the
     let refused = changes().look_interval(Duration::ZERO).start().unwrap_err();
     assert!(refused.to_string().contains("look_interval: 0ns is not from 1s to 86400s"), "{refused}");
     let mut again = changes().net_interval(SECOND).start().unwrap();
+    // A change that outlives its changes may still write a mark.
+    world.call(world.sandbox.populate(1)[0], None).await;
+    let change = next(&mut again).await;
+    drop(again);
+    let error = changes().start().unwrap_err();
+    assert!(error.to_string().contains("one that they have handed on"), "{error}");
+    change.done().await.unwrap();
+    let mut again = changes().net_interval(SECOND).start().unwrap();
     nothing(&mut again, SECOND).await;
     shutdown.begin();
     assert!(again.next().await.is_none() && again.next().await.is_none());
@@ -572,6 +580,11 @@ async fn an_onboarding_is_read_with_the_open_session_of_its_user() {
     };
     timeout(6 * MINUTE, over).await.unwrap();
     assert!(timeout(SECOND, waiting).await.unwrap().unwrap().unwrap().outcome().is_some());
+    // What is over is not looked at any more.
+    nothing(&mut changes, SECOND).await;
+    world.sandbox.take_call_log();
+    nothing(&mut changes, 11 * MINUTE).await;
+    assert!(world.sandbox.take_call_log().iter().all(|call| !call.path.contains("onboarding")));
 }
 
 #[tokio::test(start_paused = true)]

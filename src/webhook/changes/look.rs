@@ -52,7 +52,7 @@ impl Looking<'_> {
             let Some(last) = page.last() else { return Ok(()) };
             after = Some(last.object.clone());
             for mark in page {
-                let key = Key { object: mark.object, call: None };
+                let key = Key::of(mark.object);
                 match (&key.object.object, mark.is_under_way) {
                     (&HintedObject::Provision(id), true) => _ = self.last.under_way.insert(id, None),
                     (_, is_under_way) => lock(&self.shared.objects).follow(&key, is_under_way),
@@ -65,17 +65,15 @@ impl Looking<'_> {
         }
     }
 
-    pub(super) async fn look(&mut self) {
+    /// Returns the objects of users that are to be read again.
+    pub(super) async fn look(&mut self) -> Vec<Key> {
         if let Err(error) = self.failures().await {
             tracing::warn!(%error, "the failed deliveries are not looked at");
         }
         if let Err(error) = self.provisions().await {
             tracing::warn!(%error, "the provisions under way are not looked at");
         }
-        let followed = lock(&self.shared.objects).followed();
-        for key in followed {
-            self.shared.ask(key, Ask::default());
-        }
+        lock(&self.shared.objects).followed()
     }
 
     /// Takes in the failures that have come since the last look, the oldest first.
@@ -94,8 +92,9 @@ impl Looking<'_> {
             new.push((failure.id, hint_of(failure, now())));
         }
         for (id, hint) in new.into_iter().rev() {
-            if self.intake.take_hint(self.shared, None, hint).await? {
+            if let Some((key, ask)) = self.intake.asked(None, hint) {
                 lock(&self.shared.objects).numbers.found += 1;
+                self.shared.ask(key, ask);
             }
             self.last.newest_failure = Some(id);
         }
@@ -147,7 +146,7 @@ impl Looking<'_> {
 
     fn found(&self, id: ProvisionId) {
         lock(&self.shared.objects).numbers.found += 1;
-        self.shared.ask(Key { object: object(id), call: None }, Ask::default());
+        self.shared.ask(Key::of(object(id)), Ask::default());
     }
 }
 

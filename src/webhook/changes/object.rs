@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::changed_object::ChangedObject;
 use super::version::Version;
-use crate::types::{ProvisionId, Timestamp};
+use crate::types::{ProvisionId, Timestamp, UserId};
 use crate::webhook::mark::{Mark, MarkedObject};
 use crate::webhook::{EntryId, Hint};
 
@@ -20,6 +20,14 @@ pub(super) struct Key {
     pub(super) object: MarkedObject,
     /// The call, if each about the object is handed on by itself, since nothing reads it.
     pub(super) call: Option<EntryId>,
+    /// The user that the call names, until it is known whose the object is.
+    pub(super) user: Option<UserId>,
+}
+
+impl Key {
+    pub(super) fn of(object: MarkedObject) -> Self {
+        Self { object, call: None, user: None }
+    }
 }
 
 /// Calls that ask for an object to be read.
@@ -30,6 +38,8 @@ pub(super) struct Ask {
     pub(super) claim: Option<Timestamp>,
     /// The last of them, if it may have to be handed on as it is.
     pub(super) hint: Option<Box<Hint>>,
+    /// Whose the object may be, if bunq does not show it to the user of its key.
+    pub(super) others: Vec<ProvisionId>,
 }
 
 impl Ask {
@@ -37,6 +47,9 @@ impl Ask {
         self.entries.extend(later.entries);
         self.claim = self.claim.zip(later.claim).map(|(own, later)| own.max(later));
         self.hint = later.hint.or(self.hint.take());
+        if !later.others.is_empty() {
+            self.others = later.others;
+        }
     }
 
     /// Whatever the calls claim, it is to be read.

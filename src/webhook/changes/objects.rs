@@ -13,8 +13,8 @@ use super::numbers::ChangesNumbers;
 use super::object::{Ask, FIRST_PAUSE, Key, News, Object, Seen, Stage, Told, pause};
 use super::version::Version;
 use crate::types::{ProvisionId, Timestamp};
-use crate::webhook::mark::Mark;
-use crate::webhook::{EntryId, Hint};
+use crate::webhook::mark::{Mark, MarkedObject};
+use crate::webhook::{EntryId, Hint, HintedObject};
 
 /// How many changes may wait to be taken before no more is read.
 const MAX_READY: usize = 1000;
@@ -185,27 +185,52 @@ impl Objects {
 
     /// A read was not needed: the journal's mark is not older than the calls claim. Returns the entries that are done.
     pub(super) fn known(&mut self, key: &Key) -> Vec<EntryId> {
-        let entries = self.over(key);
+        let entries = self.over(key).map(|ask| ask.entries).unwrap_or_default();
         self.numbers.known += entries.len() as u64;
         entries
     }
 
-    /// bunq does not show the object. Returns the entries that are done.
-    pub(super) fn not_ours(&mut self, key: &Key) -> Vec<EntryId> {
+    /// It is known whose the object of a call is that names a user: of one of these. Returns the entries that are done.
+    pub(super) fn belongs(&mut self, key: &Key, mut ids: Vec<ProvisionId>, now: Instant) -> Vec<EntryId> {
+        let Some((object, mut ask)) = self.read(key) else { return Vec::new() };
+        (object.failures, object.failing_since, object.next_read) = (0, None, now);
+        self.schedule(key);
+        let is_read = !matches!(key.object.object, HintedObject::Other { .. });
+        if ids.is_empty() && is_read {
+            self.numbers.foreign += ask.entries.len() as u64;
+            return ask.entries;
+        }
+        let provision_id = (!ids.is_empty()).then(|| ids.remove(0));
+        ask.others = ids;
+        let object = MarkedObject { provision_id, ..key.object.clone() };
+        self.ask(Key { object, user: None, ..key.clone() }, ask, now);
+        Vec::new()
+    }
+
+    /// bunq does not show the object to the user, but perhaps to another one of the same person. Returns the entries that are done.
+    pub(super) fn not_ours(&mut self, key: &Key, now: Instant) -> Vec<EntryId> {
         self.numbers.reads += 1;
-        self.numbers.not_ours += 1;
         self.follow(key, false);
-        self.over(key)
+        let Some(mut ask) = self.over(key) else { return Vec::new() };
+        let Some(other) = ask.others.pop() else {
+            self.numbers.not_ours += 1;
+            return ask.entries;
+        };
+        let object = MarkedObject { provision_id: Some(other), ..key.object.clone() };
+        self.ask(Key::of(object), ask, now);
+        Vec::new()
     }
 
     /// The session of the user is not open, and no call is there to be handed on. Returns the entries that are done.
     pub(super) fn not_open(&mut self, key: &Key) -> Vec<EntryId> {
-        self.over(key)
+        self.over(key).map(|ask| ask.entries).unwrap_or_default()
     }
 
     /// bunq's listing lacks the object. It may lag behind, so the object is sought once more. Returns the entries that are done.
     pub(super) fn not_listed(&mut self, key: &Key, now: Instant) -> Vec<EntryId> {
-        let Some(object) = self.known.get_mut(key).filter(|object| object.lags == 0) else { return self.not_ours(key) };
+        let Some(object) = self.known.get_mut(key).filter(|object| object.lags == 0) else {
+            return self.not_ours(key, now);
+        };
         object.lags = 1;
         object.retry = now + 2 * FIRST_PAUSE;
         self.numbers.reads += 1;
@@ -229,7 +254,7 @@ impl Objects {
             object.ask_again(ask);
         } else {
             (object.failures, object.failing_since) = (0, None);
-            if let (None, Some(hint)) = (&object.next, ask.hint.take()) {
+            if let (None, None, Some(hint)) = (key.user, &object.next, ask.hint.take()) {
                 let seen = Seen::unconfirmed(key.object.provision_id, hint);
                 object.next = Some(Box::new(News { seen, entries: ask.entries }));
             }
@@ -277,7 +302,7 @@ impl Objects {
                 Stage::Marking(state) | Stage::Ready(state) => state.into_hint(),
                 Stage::Given => None,
             };
-            self.ask(key, Ask { entries: told.entries, claim: None, hint }, now);
+            self.ask(key, Ask { entries: told.entries, hint, ..Ask::default() }, now);
         }
     }
 
@@ -325,7 +350,7 @@ impl Objects {
                 if object.asked.is_none() {
                     object.retry = object.tell;
                 }
-                object.ask_again(Ask { entries, claim: None, hint });
+                object.ask_again(Ask { entries, hint, ..Ask::default() });
             }
         }
         self.schedule(key);
@@ -389,11 +414,11 @@ impl Objects {
     }
 
     /// Nothing is handed on for what an object was read for.
-    fn over(&mut self, key: &Key) -> Vec<EntryId> {
-        let Some((object, ask)) = self.read(key) else { return Vec::new() };
+    fn over(&mut self, key: &Key) -> Option<Ask> {
+        let (object, ask) = self.read(key)?;
         (object.failures, object.failing_since, object.lags) = (0, None, 0);
         self.schedule(key);
-        ask.entries
+        Some(ask)
     }
 
     /// Takes back what waits to be taken unconfirmed, if there is something to hand on in place of it.

@@ -1,14 +1,18 @@
 //! Reads what a call claims to have changed, over the verified API.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::time::Instant;
 
 use super::changed_object::ChangedObject;
 use super::object::{Key, Seen};
 use super::version::{Digester, Version};
+use crate::custody::Granted;
 use crate::error::{Error, ErrorKind};
 use crate::feed::Resource;
 use crate::provisions::Provisions;
-use crate::types::{ProvisionId, Timestamp, UserInformationInquiryId, UserOnboardingId};
+use crate::types::{ProvisionId, Timestamp, UserId, UserInformationInquiryId, UserOnboardingId};
 use crate::users::{UserClient, Users};
 use crate::webhook::mark::Mark;
 use crate::webhook::{Hint, HintJournal, HintedObject};
@@ -18,12 +22,16 @@ pub(super) struct Reads {
     pub(super) provisions: Provisions,
     pub(super) users: Users,
     pub(super) digester: Digester,
+    /// Whether the custody could not be listed the last time.
+    pub(super) is_custody_lost: AtomicBool,
     /// Whether a session of a user may be opened.
     pub(super) opens_sessions: bool,
 }
 
 /// What came of a read.
 pub(super) enum Outcome {
+    /// It is known to which users the object may belong.
+    Belongs(Vec<ProvisionId>),
     /// It has shown a state, or the call is to be handed on unconfirmed. The mark is the journal's, after the read.
     Seen(Seen, Option<Mark>),
     /// The call claims nothing that was not handed on and done: nothing was read.
@@ -37,6 +45,22 @@ pub(super) enum Outcome {
 }
 
 impl Reads {
+    /// The provisions that have made a user. It costs no request.
+    pub(super) async fn whose(&self, user: UserId) -> Result<Vec<ProvisionId>, Error> {
+        let found = self.users.provisions_of(user, Instant::now()).await;
+        match (&found, self.is_custody_lost.swap(found.is_err(), Ordering::Relaxed)) {
+            (Err(error), false) => {
+                tracing::warn!(%error, "it is not known yet whose the objects are that calls about users name");
+            }
+            (Ok(_), true) => tracing::info!("it is known again whose the objects are that calls about users name"),
+            (Err(_), true) | (Ok(_), false) => {}
+        }
+        found.map(|granted| match granted {
+            Granted::To(ids) => ids,
+            Granted::NotYet { .. } | Granted::Nobody => Vec::new(),
+        })
+    }
+
     pub(super) async fn outcome(
         &self,
         journal: &dyn HintJournal,
@@ -91,7 +115,7 @@ impl Reads {
     ) -> Result<Option<Seen>, Error> {
         let Some(user) = self.open_user(provision_id).await? else { return Ok(None) };
         let Some(onboarding) = if_still_open(user.onboardings_feed().hear(id, claim).await)? else { return Ok(None) };
-        let (version, is_under_way) = (Some(self.digester.onboarding(&onboarding)?), !onboarding.is_terminal());
+        let (version, is_under_way) = (Some(self.digester.onboarding(&onboarding)?), onboarding.outcome().is_none());
         Ok(Some(Seen { object: ChangedObject::Onboarding { provision_id, onboarding }, version, is_under_way }))
     }
 
@@ -110,12 +134,17 @@ impl Reads {
     /// A client of the user whose calls open no session. `None` if none is open.
     async fn open_user(&self, id: ProvisionId) -> Result<Option<UserClient>, Error> {
         let user = self.users.of(id);
-        match user.if_open().await? {
-            None if self.opens_sessions => {
+        match user.if_open().await {
+            Ok(None) if self.opens_sessions => {
                 user.open_last().await?;
                 user.if_open().await
             }
-            open => Ok(open),
+            // What is in custody cannot be used.
+            Err(error) if error.kind() == ErrorKind::Context => {
+                tracing::debug!(%error, provision = %id, "the session of a user is not used for a call");
+                Ok(None)
+            }
+            open => open,
         }
     }
 }

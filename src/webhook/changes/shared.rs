@@ -23,8 +23,6 @@ pub(super) struct Shared {
     pub(super) objects: Mutex<Objects>,
     /// Entries that are done, and that the journal could not be told.
     undone: Mutex<Vec<EntryId>>,
-    /// Hints of which it is not known whose they are, since the custody could not be read.
-    pub(super) put_off: Mutex<Vec<(EntryId, Hint)>>,
     pub(super) cursor: Mutex<Cursor>,
     /// Wakes the task.
     pub(super) changed: Notify,
@@ -45,8 +43,8 @@ pub(super) struct Cursor {
 
 impl Shared {
     pub(super) fn new(journal: Arc<dyn HintJournal>) -> Self {
-        let (objects, undone, put_off, cursor, changed, has_room, taker) = Default::default();
-        Self { journal, objects, undone, put_off, cursor, changed, has_room, taker }
+        let (objects, undone, cursor, changed, has_room, taker) = Default::default();
+        Self { journal, objects, undone, cursor, changed, has_room, taker }
     }
 
     /// Has the journal read from its first entry on: one may be there that was not when those after it were taken. What is held is
@@ -54,7 +52,6 @@ impl Shared {
     pub(super) fn read_anew(&self) {
         let mut held = lock(&self.objects).held();
         held.extend(lock(&self.undone).iter());
-        held.extend(lock(&self.put_off).iter().map(|(entry, _)| entry));
         *lock(&self.cursor) = Cursor { last: None, held };
     }
 
@@ -133,7 +130,10 @@ impl Shared {
                 return lock(&self.objects).marked(&key, kept.is_ok(), Instant::now());
             }
         };
-        let outcome = reads.outcome(&*self.journal, &key, claim, hint).await;
+        let outcome = match key.user {
+            Some(user) => reads.whose(user).await.map(Outcome::Belongs),
+            None => reads.outcome(&*self.journal, &key, claim, hint).await,
+        };
         let done = self.learn(&key, outcome);
         self.forget(done).await;
     }
@@ -143,8 +143,9 @@ impl Shared {
         let (mut objects, now) = (lock(&self.objects), Instant::now());
         match outcome {
             Ok(Outcome::Seen(seen, mark)) => objects.seen(key, seen, mark.as_ref(), now),
+            Ok(Outcome::Belongs(ids)) => objects.belongs(key, ids, now),
             Ok(Outcome::Known) => objects.known(key),
-            Ok(Outcome::NotOurs) => objects.not_ours(key),
+            Ok(Outcome::NotOurs) => objects.not_ours(key, now),
             Ok(Outcome::NotListed) => objects.not_listed(key, now),
             Ok(Outcome::NotOpen) => objects.not_open(key),
             Err(error) => {

@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::intake::Intake;
 use super::look::{Look, Looking};
+use super::object::Ask;
 use super::reads::Reads;
 use super::shared::Shared;
 use crate::notifications::Notifications;
@@ -41,7 +42,10 @@ impl Worker {
     pub(super) async fn run(self: Arc<Self>) {
         // The task before may have ended with its runtime, in the middle of something.
         lock(&self.shared.objects).begin_again(Instant::now());
-        let work = join4(self.take_hints(), self.look(), self.hear_of_sessions(), self.do_jobs());
+        let work = async {
+            self.take_over().await;
+            join4(self.take_hints(), self.look(), self.hear_of_sessions(), self.do_jobs()).await;
+        };
         select(pin!(work), pin!(self.gate.shut())).await;
     }
 
@@ -59,32 +63,45 @@ impl Worker {
             if let Err(error) = &taken {
                 tracing::warn!(%error, "hints are not taken from the journal yet");
             }
-            let is_any_left = taken.is_err() | self.intake.take_put_off(&self.shared).await;
             let arrived = async {
                 if arrivals.changed().await.is_err() {
                     // The receiver is gone. Another may still fill the journal.
                     pending::<()>().await;
                 }
             };
-            let next = if is_any_left { read_anew.min(Instant::now() + PAUSE) } else { read_anew };
+            let next = if taken.is_err() { read_anew.min(Instant::now() + PAUSE) } else { read_anew };
             select(pin!(arrived), pin!(sleep_until(next))).await;
         }
     }
 
-    async fn look(&self) {
-        let Self { shared, intake, reads, notifications, .. } = self;
-        let last = &mut *self.last_look.lock().await;
-        let mut looking = Looking { shared, intake, reads, notifications, last };
+    /// The marks are taken over before others are made.
+    async fn take_over(&self) {
+        let mut last = self.last_look.lock().await;
+        let mut looking = self.looking(&mut last);
         while let Err(error) = looking.take_over().await {
             tracing::warn!(%error, "what was handed on before is not taken from the journal yet");
             sleep(PAUSE).await;
         }
+    }
+
+    async fn look(&self) {
+        let mut last = self.last_look.lock().await;
         loop {
-            let next = Instant::now() + self.look_interval;
-            shared.forget_again().await;
-            looking.look().await;
-            sleep_until(next).await;
+            let (start, interval) = (Instant::now(), self.look_interval);
+            self.shared.forget_again().await;
+            let followed = self.looking(&mut last).look().await;
+            // They are read one by one, so that they hold up no call.
+            for (number, key) in (0..).zip(&followed) {
+                sleep_until(start + interval.mul_f64(f64::from(number) / followed.len() as f64)).await;
+                self.shared.ask(key.clone(), Ask::default());
+            }
+            sleep_until(start + interval).await;
         }
+    }
+
+    fn looking<'a>(&'a self, last: &'a mut Look) -> Looking<'a> {
+        let Self { shared, intake, reads, notifications, .. } = self;
+        Looking { shared, intake, reads, notifications, last }
     }
 
     async fn hear_of_sessions(&self) {
