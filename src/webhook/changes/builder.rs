@@ -52,8 +52,9 @@ impl ChangesBuilder {
     /// day.
     ///
     /// A look reads the pages of the provisions under way, up to 10,000 of them, and the failed deliveries that are new. At the start all
-    /// that bunq lists are new: what they are about is read, and handed on unless the journal knows that it was. Of the users whose session is open, it reads the
-    /// onboardings and inquiries that it has heard of and that are under way.
+    /// that bunq lists are new: what they are about is read, and handed on unless the journal knows that it was. Of the users whose session
+    /// is open, it reads the onboardings and inquiries that it has heard of and that are under way, one by one until the next look. What a
+    /// look finds is read after what calls are about.
     pub fn look_interval(mut self, interval: Duration) -> Self {
         self.look_interval = interval;
         self
@@ -73,7 +74,8 @@ impl ChangesBuilder {
         self
     }
 
-    /// Whether a call about a user in custody whose session is not open may open one, after all other sessions that are to be opened.
+    /// Whether a call about a user in custody whose session is not open may open one, after all other sessions that are to be opened. A look
+    /// opens none. If it cannot be opened, the call is handed on unconfirmed.
     /// bunq opens one in 30 seconds, and whoever knows the path of the receiver can name users. The default is no: such a call is handed on
     /// [unconfirmed](crate::webhook::ChangedObject::Unconfirmed).
     pub fn open_sessions(mut self, opens_sessions: bool) -> Self {

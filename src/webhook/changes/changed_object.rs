@@ -27,7 +27,9 @@ pub enum ChangedObject {
     },
     /// Something that a call claims, and that nobody has confirmed: the call may be forged. Ids alone are known.
     ///
-    /// The session of the user is not open, or no operation reads what the call is about.
+    /// The session of the user is not open or cannot be used, or no operation reads what the call is about. While one about an onboarding
+    /// waits to be taken, it stands for all calls about onboardings of that user, and so does one about an inquiry: an outsider can make
+    /// up ids.
     Unconfirmed {
         /// The provision that has made the user. `None` if the call does not say whose object it is about.
         provision_id: Option<ProvisionId>,

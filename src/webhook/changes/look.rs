@@ -59,7 +59,7 @@ impl Looking<'_> {
                 }
                 if !mark.is_done {
                     let hint = key.object.provision_id.map(|_| Box::new(Hint::about(&key.object.object)));
-                    self.shared.ask(key, Ask { hint, ..Ask::default() });
+                    self.shared.find(key, Ask { hint, ..Ask::default() });
                 }
             }
         }
@@ -94,7 +94,7 @@ impl Looking<'_> {
         for (id, hint) in new.into_iter().rev() {
             if let Some((key, ask)) = self.intake.asked(None, hint) {
                 lock(&self.shared.objects).numbers.found += 1;
-                self.shared.ask(key, ask);
+                self.shared.find(key, ask);
             }
             self.last.newest_failure = Some(id);
         }
@@ -146,7 +146,7 @@ impl Looking<'_> {
 
     fn found(&self, id: ProvisionId) {
         lock(&self.shared.objects).numbers.found += 1;
-        self.shared.ask(Key::of(object(id)), Ask::default());
+        self.shared.find(Key::of(object(id)), Ask::default());
     }
 }
 

@@ -13,10 +13,13 @@ mod look;
 mod numbers;
 mod object;
 mod objects;
+mod outcomes;
 mod reads;
+mod sessions;
 mod shared;
 #[cfg(test)]
 mod tests;
+mod unconfirmed;
 mod version;
 mod worker;
 

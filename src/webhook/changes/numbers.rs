@@ -12,6 +12,8 @@ pub struct ChangesNumbers {
     pub done: u64,
     /// Of those that were handed on, how many were unconfirmed.
     pub unconfirmed: u64,
+    /// Unconfirmed ones that were not handed on by themselves, since another of the same user and kind waited to be taken.
+    pub merged: u64,
     /// Reads of objects, whatever came of them.
     pub reads: u64,
     /// Calls that cost no read, because a read has shown a state that is not older than they claim.
@@ -22,7 +24,7 @@ pub struct ChangesNumbers {
     pub lagging: u64,
     /// Reads of objects that bunq does not have, or not for this partner.
     pub not_ours: u64,
-    /// Reads, and writes of the journal, that have failed. They are tried again.
+    /// Reads, and writes of the journal, that have failed. They are tried again, reads for an hour.
     pub failed: u64,
     /// Objects whose reads have failed for an hour. If it is about a user, the call is handed on unconfirmed; otherwise it stays in the
     /// journal as long as that keeps it, and is taken up by the next [`Changes`](crate::webhook::Changes).

@@ -38,6 +38,10 @@ pub(super) struct Ask {
     pub(super) claim: Option<Timestamp>,
     /// The last of them, if it may have to be handed on as it is.
     pub(super) hint: Option<Box<Hint>>,
+    /// When the last of them was taken in.
+    pub(super) since: Option<Instant>,
+    /// A session was asked for because of them, and there may be none.
+    pub(super) is_session_tried: bool,
     /// Whose the object may be, if bunq does not show it to the user of its key.
     pub(super) others: Vec<ProvisionId>,
 }
@@ -47,6 +51,8 @@ impl Ask {
         self.entries.extend(later.entries);
         self.claim = self.claim.zip(later.claim).map(|(own, later)| own.max(later));
         self.hint = later.hint.or(self.hint.take());
+        self.since = later.since;
+        self.is_session_tried |= later.is_session_tried;
         if !later.others.is_empty() {
             self.others = later.others;
         }
@@ -86,6 +92,16 @@ pub(super) struct Told {
     pub(super) version: Option<Version>,
     pub(super) is_under_way: bool,
     pub(super) entries: Vec<EntryId>,
+    /// Calls about other objects of the user, for which this one stands.
+    pub(super) merged: Vec<(Key, Vec<EntryId>)>,
+}
+
+impl Told {
+    /// All that is done with it.
+    pub(super) fn all_entries(&self) -> Vec<EntryId> {
+        let merged = self.merged.iter().flat_map(|(_, entries)| entries);
+        self.entries.iter().chain(merged).copied().collect()
+    }
 }
 
 pub(super) enum Stage {
@@ -154,7 +170,7 @@ impl Object {
         let Self { asked, reading, next, told, .. } = self;
         let asks = asked.iter().chain(reading).flat_map(|ask| &ask.entries);
         let next = next.iter().flat_map(|next| &next.entries);
-        asks.chain(next).chain(told.iter().flat_map(|told| &told.entries)).copied()
+        asks.chain(next).copied().chain(told.iter().flat_map(|told| told.all_entries()))
     }
 
     /// The last state that is to be handed on or is handed on now.

@@ -3,17 +3,18 @@
 //! An object goes round: it is *asked* for by calls, read, and its *news* wait until they may be *told*, which is until their mark is kept,
 //! until somebody takes them, and until they are done. It is read again while it is told, so that waiters hear of it; what that shows waits.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::mem::Discriminant;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::changed_object::ChangedObject;
 use super::numbers::ChangesNumbers;
-use super::object::{Ask, FIRST_PAUSE, Key, News, Object, Seen, Stage, Told, pause};
-use super::version::Version;
-use crate::types::{ProvisionId, Timestamp};
-use crate::webhook::mark::{Mark, MarkedObject};
+use super::object::{Ask, Key, News, Object, Seen, Stage, Told, pause};
+use super::sessions::Sessions;
+use crate::types::ProvisionId;
+use crate::webhook::mark::Mark;
 use crate::webhook::{EntryId, Hint, HintedObject};
 
 /// How many changes may wait to be taken before no more is read.
@@ -25,11 +26,17 @@ const MAX_BUSY: usize = 4000;
 /// How many objects may wait to be read or handed on before the others wait in the journal.
 const MAX_WAITING: usize = 10_000;
 
+/// How many objects that wait for something else than their turn are not counted as waiting.
+pub(super) const MAX_RESTING: usize = 10_000;
+
+/// How many objects are sought at a time because a look has found them.
+const MAX_LOOKED: usize = 200;
+
+/// How many found objects may wait.
+const MAX_FOUND: usize = 100_000;
+
 /// How many objects of users are looked at again at most.
 const MAX_FOLLOWED: usize = 10_000;
-
-/// For how long a read may fail. By default, the journal keeps no call for longer.
-const FAILS_FOR: Duration = Duration::from_secs(3600);
 
 /// How far apart two reads of an object begin at least.
 const BETWEEN_READS: Duration = Duration::from_secs(1);
@@ -37,7 +44,8 @@ const BETWEEN_READS: Duration = Duration::from_secs(1);
 /// What is to be done about an object next.
 #[derive(Debug)]
 pub(super) enum Job {
-    Read { key: Key, claim: Option<Timestamp>, hint: Option<Box<Hint>> },
+    Read { key: Key, ask: Ask },
+    Open(ProvisionId),
     Mark { key: Key, mark: Mark },
 }
 
@@ -49,20 +57,31 @@ pub(super) struct Given {
 
 #[derive(Default)]
 pub(super) struct Objects {
-    known: HashMap<Key, Object>,
-    due: BTreeMap<(Instant, u64), Key>,
-    ready: BTreeMap<u64, Key>,
+    pub(super) known: HashMap<Key, Object>,
+    pub(super) due: BTreeMap<(Instant, u64), Key>,
+    pub(super) ready: BTreeMap<u64, Key>,
+    /// The calls that wait to be taken unconfirmed. Whoever knows the path of the receiver can bring about many: they hold up nothing.
+    pub(super) unconfirmed: BTreeMap<u64, Key>,
+    /// Those of them that stand for all of one kind of a user.
+    pub(super) standing: HashMap<(ProvisionId, Discriminant<HintedObject>), Key>,
+    /// What a look has found, and nobody has called about. It is asked for when nothing else is due.
+    pub(super) found: VecDeque<(Key, Ask)>,
+    /// The objects whose reads have failed, and those that wait for a session or for a listing of the custody.
+    pub(super) failing: HashSet<Key>,
+    pub(super) put_off: HashSet<Key>,
+    pub(super) sessions: Sessions,
     /// How many are being read or marked.
-    busy: usize,
-    last_place: u64,
+    pub(super) busy: usize,
+    pub(super) last_place: u64,
     /// The objects of users that were under way when they were read last.
-    followed: HashSet<Key>,
+    pub(super) followed: HashSet<Key>,
     pub(super) numbers: ChangesNumbers,
 }
 
 impl Objects {
     /// Somebody asks for an object to be read.
-    pub(super) fn ask(&mut self, key: Key, ask: Ask, now: Instant) {
+    pub(super) fn ask(&mut self, key: Key, mut ask: Ask, now: Instant) {
+        ask.since.get_or_insert(now);
         self.last_place += 1;
         let place = self.last_place;
         let object = self.known.entry(key.clone()).or_insert_with(|| Object::new(place, now));
@@ -77,8 +96,31 @@ impl Objects {
         self.schedule(&key);
     }
 
-    /// The next job that is due. What needs no job is done on the way: the entries of calls that cost no read are returned in `done`.
+    /// A look has found an object.
+    pub(super) fn find(&mut self, key: Key, ask: Ask) {
+        match self.found.len() {
+            0..MAX_FOUND => self.found.push_back((key, ask)),
+            _ => self.numbers.left_out += 1,
+        }
+    }
+
+    /// The next job, of those that were called for before the found ones.
     pub(super) fn begin(&mut self, now: Instant, done: &mut Vec<EntryId>) -> Option<Job> {
+        if let Some(id) = self.sessions.next() {
+            return Some(Job::Open(id));
+        }
+        loop {
+            if let Some(job) = self.begin_due(now, done) {
+                return Some(job);
+            }
+            let has_room = self.busy < MAX_LOOKED && !self.is_full();
+            let (key, ask) = has_room.then(|| self.found.pop_front())??;
+            self.ask(key, ask, now);
+        }
+    }
+
+    /// The next job that is due. What needs no job is done on the way: the entries of calls that cost no read are returned in `done`.
+    fn begin_due(&mut self, now: Instant, done: &mut Vec<EntryId>) -> Option<Job> {
         while !self.is_full()
             && let Some(first) = self.due.first_entry()
             && first.key().0 <= now
@@ -94,15 +136,15 @@ impl Objects {
                     Some(_) => Stage::Marking(state),
                     None => Stage::Ready(state),
                 };
-                object.told = Some(Box::new(Told { stage, version, is_under_way, entries }));
-                let place = object.place;
+                let merged = Vec::new();
+                object.told = Some(Box::new(Told { stage, version, is_under_way, entries, merged }));
                 self.schedule(&key);
                 match mark {
                     Some(mark) => {
                         self.busy += 1;
                         return Some(Job::Mark { key, mark });
                     }
-                    None => _ = self.ready.insert(place, key),
+                    None => self.have_taken_unconfirmed(key),
                 }
             } else if let Some(ask) = object.asked.take() {
                 if ask.claim.zip(object.version()).is_some_and(|(claim, version)| version.covers(claim)) {
@@ -112,11 +154,11 @@ impl Objects {
                     continue;
                 }
                 object.next_read = now + BETWEEN_READS;
-                let (claim, hint) = (ask.claim, ask.hint.clone());
-                object.reading = Some(ask);
+                object.reading = Some(ask.clone());
                 self.busy += 1;
+                (_, _) = (self.failing.remove(&key), self.put_off.remove(&key));
                 self.schedule(&key);
-                return Some(Job::Read { key, claim, hint });
+                return Some(Job::Read { key, ask });
             } else {
                 self.known.remove(&key);
             }
@@ -132,138 +174,13 @@ impl Objects {
 
     /// Whether further hints wait in the journal.
     pub(super) fn is_crowded(&self) -> bool {
-        self.busy + self.due.len() + self.ready.len() >= MAX_WAITING
+        let resting = (self.failing.len() + self.put_off.len()).min(MAX_RESTING);
+        let unconfirmed = self.unconfirmed.len().saturating_sub(MAX_WAITING);
+        (self.busy + self.due.len() + self.ready.len() + unconfirmed).saturating_sub(resting) >= MAX_WAITING
     }
 
     fn is_full(&self) -> bool {
         self.ready.len() >= MAX_READY || self.busy >= MAX_BUSY
-    }
-
-    /// A read has shown this, and the journal has this mark. Returns the entries that are done.
-    pub(super) fn seen(&mut self, key: &Key, seen: Seen, mark: Option<&Mark>, now: Instant) -> Vec<EntryId> {
-        if seen.version.is_some() {
-            self.numbers.reads += 1;
-            self.follow(key, seen.is_under_way);
-        }
-        let Some((object, ask)) = self.read(key) else { return Vec::new() };
-        (object.failures, object.failing_since) = (0, None);
-        let known = object.version().map(|version| (version, true)).or(object.last);
-        // After a crash there is the mark alone.
-        let known = known.or_else(|| mark.map(|mark| (Version::of(mark), mark.is_done)));
-        // One that is not done is handed on again.
-        let (before, is_done) = known.unzip();
-        let lags = seen.version.zip(before).is_some_and(|(seen, before)| seen.is_older_than(&before));
-        let is_same = seen.version.is_some() && seen.version == before;
-        let mut done = Vec::new();
-        if lags {
-            object.lags += 1;
-            object.retry = now + pause(object.lags);
-            object.ask_again(ask);
-            self.numbers.lagging += 1;
-        } else {
-            object.lags = 0;
-            match &mut object.next {
-                // What waits is as new, and what nobody has confirmed says nothing about it.
-                Some(next) if is_same || seen.version.is_none() && next.seen.version.is_some() => {
-                    next.entries.extend(ask.entries);
-                }
-                Some(next) => {
-                    next.entries.extend(ask.entries);
-                    next.seen = seen;
-                }
-                None if is_same && is_done == Some(true) => {
-                    self.numbers.unchanged += 1;
-                    done = ask.entries;
-                }
-                next @ None => *next = Some(Box::new(News { seen, entries: ask.entries })),
-            }
-            self.withdraw(key);
-        }
-        self.schedule(key);
-        done
-    }
-
-    /// A read was not needed: the journal's mark is not older than the calls claim. Returns the entries that are done.
-    pub(super) fn known(&mut self, key: &Key) -> Vec<EntryId> {
-        let entries = self.over(key).map(|ask| ask.entries).unwrap_or_default();
-        self.numbers.known += entries.len() as u64;
-        entries
-    }
-
-    /// It is known whose the object of a call is that names a user: of one of these. Returns the entries that are done.
-    pub(super) fn belongs(&mut self, key: &Key, mut ids: Vec<ProvisionId>, now: Instant) -> Vec<EntryId> {
-        let Some((object, mut ask)) = self.read(key) else { return Vec::new() };
-        (object.failures, object.failing_since, object.next_read) = (0, None, now);
-        self.schedule(key);
-        let is_read = !matches!(key.object.object, HintedObject::Other { .. });
-        if ids.is_empty() && is_read {
-            self.numbers.foreign += ask.entries.len() as u64;
-            return ask.entries;
-        }
-        let provision_id = (!ids.is_empty()).then(|| ids.remove(0));
-        ask.others = ids;
-        let object = MarkedObject { provision_id, ..key.object.clone() };
-        self.ask(Key { object, user: None, ..key.clone() }, ask, now);
-        Vec::new()
-    }
-
-    /// bunq does not show the object to the user, but perhaps to another one of the same person. Returns the entries that are done.
-    pub(super) fn not_ours(&mut self, key: &Key, now: Instant) -> Vec<EntryId> {
-        self.numbers.reads += 1;
-        self.follow(key, false);
-        let Some(mut ask) = self.over(key) else { return Vec::new() };
-        let Some(other) = ask.others.pop() else {
-            self.numbers.not_ours += 1;
-            return ask.entries;
-        };
-        let object = MarkedObject { provision_id: Some(other), ..key.object.clone() };
-        self.ask(Key::of(object), ask, now);
-        Vec::new()
-    }
-
-    /// The session of the user is not open, and no call is there to be handed on. Returns the entries that are done.
-    pub(super) fn not_open(&mut self, key: &Key) -> Vec<EntryId> {
-        self.over(key).map(|ask| ask.entries).unwrap_or_default()
-    }
-
-    /// bunq's listing lacks the object. It may lag behind, so the object is sought once more. Returns the entries that are done.
-    pub(super) fn not_listed(&mut self, key: &Key, now: Instant) -> Vec<EntryId> {
-        let Some(object) = self.known.get_mut(key).filter(|object| object.lags == 0) else {
-            return self.not_ours(key, now);
-        };
-        object.lags = 1;
-        object.retry = now + 2 * FIRST_PAUSE;
-        self.numbers.reads += 1;
-        if let Some((object, ask)) = self.read(key) {
-            object.ask_again(ask);
-        }
-        self.schedule(key);
-        Vec::new()
-    }
-
-    /// A read has failed, and is tried again. After an hour it is given up: its entries stay in the journal for the next process, or go with
-    /// the call of a user, which is handed on unconfirmed. What failed for good is not looked at again.
-    pub(super) fn failed(&mut self, key: &Key, is_retryable: bool, now: Instant) {
-        self.numbers.reads += 1;
-        self.numbers.failed += 1;
-        let Some((object, mut ask)) = self.read(key) else { return };
-        let since = *object.failing_since.get_or_insert(now);
-        if now.saturating_duration_since(since) < FAILS_FOR {
-            object.failures += 1;
-            object.retry = now + pause(object.failures);
-            object.ask_again(ask);
-        } else {
-            (object.failures, object.failing_since) = (0, None);
-            if let (None, None, Some(hint)) = (key.user, &object.next, ask.hint.take()) {
-                let seen = Seen::unconfirmed(key.object.provision_id, hint);
-                object.next = Some(Box::new(News { seen, entries: ask.entries }));
-            }
-            self.numbers.given_up += 1;
-            if !is_retryable {
-                self.follow(key, false);
-            }
-        }
-        self.schedule(key);
     }
 
     /// The mark is kept, or not. In the second case it is tried again.
@@ -271,13 +188,14 @@ impl Objects {
         self.busy -= 1;
         let Some(object) = self.known.get_mut(key) else { return };
         let Some(told) = object.told.take_if(|told| matches!(told.stage, Stage::Marking(_))) else { return };
-        let Told { stage: Stage::Marking(state) | Stage::Ready(state), version, is_under_way, entries } = *told else {
+        let Told { stage: Stage::Marking(state) | Stage::Ready(state), version, is_under_way, entries, merged } = *told
+        else {
             return;
         };
         if is_kept {
             object.failures = 0;
             let stage = Stage::Ready(state);
-            object.told = Some(Box::new(Told { stage, version, is_under_way, entries }));
+            object.told = Some(Box::new(Told { stage, version, is_under_way, entries, merged }));
             self.ready.insert(object.place, key.clone());
         } else {
             self.numbers.failed += 1;
@@ -290,25 +208,12 @@ impl Objects {
         self.schedule(key);
     }
 
-    /// The session of a user is open: what was not confirmed because of that, and not taken yet, is read.
-    pub(super) fn opened(&mut self, id: ProvisionId, now: Instant) {
-        let of_user = |key: &&Key| key.object.provision_id == Some(id) && key.call.is_none();
-        let keys: Vec<_> = self.ready.values().filter(of_user).cloned().collect();
-        for key in keys {
-            let Some(object) = self.known.get_mut(&key) else { continue };
-            let Some(told) = object.told.take_if(|told| told.version.is_none()) else { continue };
-            self.ready.remove(&object.place);
-            let hint = match told.stage {
-                Stage::Marking(state) | Stage::Ready(state) => state.into_hint(),
-                Stage::Given => None,
-            };
-            self.ask(key, Ask { entries: told.entries, hint, ..Ask::default() }, now);
-        }
-    }
-
     /// The change that arrived first of those that wait to be taken.
     pub(super) fn take(&mut self) -> Option<Given> {
-        let (_, key) = self.ready.pop_first()?;
+        let confirmed = self.ready.first_key_value().map(|(place, _)| *place);
+        let unconfirmed = self.unconfirmed.first_key_value().map(|(place, _)| *place);
+        let first = confirmed.into_iter().chain(unconfirmed).min()?;
+        let key = self.ready.remove(&first).or_else(|| self.take_back(first))?;
         let object = self.known.get_mut(&key)?;
         let told = object.told.as_mut()?;
         let Stage::Ready(state) = std::mem::replace(&mut told.stage, Stage::Given) else { return None };
@@ -323,7 +228,7 @@ impl Objects {
     /// What the journal is told when a change is done.
     pub(super) fn to_be_done(&self, key: &Key) -> (Option<Mark>, Vec<EntryId>) {
         let Some(told) = self.known.get(key).and_then(|object| object.told.as_ref()) else { return (None, Vec::new()) };
-        (told.version.map(|version| version.mark(key, true, told.is_under_way)), told.entries.clone())
+        (told.version.map(|version| version.mark(key, true, told.is_under_way)), told.all_entries())
     }
 
     /// A change is done, and the journal has that.
@@ -340,7 +245,7 @@ impl Objects {
     pub(super) fn dropped(&mut self, key: &Key, hint: Option<Box<Hint>>, now: Instant) {
         let Some(object) = self.known.get_mut(key) else { return };
         let Some(told) = object.told.take() else { return };
-        let Told { entries, version, .. } = *told;
+        let Told { entries, version, merged, .. } = *told;
         object.last = version.map(|version| (version, false)).or(object.last);
         object.drops += 1;
         object.tell = now + pause(object.drops);
@@ -354,6 +259,7 @@ impl Objects {
             }
         }
         self.schedule(key);
+        self.ask_each(merged, now);
     }
 
     /// Has an object of a user looked at again while it is under way.
@@ -390,6 +296,7 @@ impl Objects {
 
     /// Whoever has read and marked is gone: it is done again.
     pub(super) fn begin_again(&mut self, now: Instant) {
+        self.sessions.begin_again();
         let keys: Vec<_> = self.known.keys().cloned().collect();
         for key in keys {
             let Some(object) = self.known.get_mut(&key) else { continue };
@@ -405,35 +312,8 @@ impl Objects {
         }
     }
 
-    /// The object that was read, and for what.
-    fn read(&mut self, key: &Key) -> Option<(&mut Object, Ask)> {
-        self.busy -= 1;
-        let object = self.known.get_mut(key)?;
-        let ask = object.reading.take()?;
-        Some((object, ask))
-    }
-
-    /// Nothing is handed on for what an object was read for.
-    fn over(&mut self, key: &Key) -> Option<Ask> {
-        let (object, ask) = self.read(key)?;
-        (object.failures, object.failing_since, object.lags) = (0, None, 0);
-        self.schedule(key);
-        Some(ask)
-    }
-
-    /// Takes back what waits to be taken unconfirmed, if there is something to hand on in place of it.
-    fn withdraw(&mut self, key: &Key) {
-        let Some(object) = self.known.get_mut(key) else { return };
-        let Some(next) = &mut object.next else { return };
-        let is_unconfirmed = |told: &mut Box<Told>| matches!(told.stage, Stage::Ready(_)) && told.version.is_none();
-        if let Some(told) = object.told.take_if(is_unconfirmed) {
-            next.entries.extend(told.entries);
-            self.ready.remove(&object.place);
-        }
-    }
-
     /// Puts an object where it is due next.
-    fn schedule(&mut self, key: &Key) {
+    pub(super) fn schedule(&mut self, key: &Key) {
         let Some(object) = self.known.get_mut(key) else { return };
         let due = object.next_due();
         if due == object.due {

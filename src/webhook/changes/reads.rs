@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::time::Instant;
 
 use super::changed_object::ChangedObject;
-use super::object::{Key, Seen};
+use super::object::{Ask, Key, Seen};
 use super::version::{Digester, Version};
 use crate::custody::Granted;
 use crate::error::{Error, ErrorKind};
@@ -31,7 +31,7 @@ pub(super) struct Reads {
 /// What came of a read.
 pub(super) enum Outcome {
     /// It is known to which users the object may belong.
-    Belongs(Vec<ProvisionId>),
+    Belongs(Granted),
     /// It has shown a state, or the call is to be handed on unconfirmed. The mark is the journal's, after the read.
     Seen(Seen, Option<Mark>),
     /// The call claims nothing that was not handed on and done: nothing was read.
@@ -40,14 +40,16 @@ pub(super) enum Outcome {
     NotOurs,
     /// A page of the listing lacks it.
     NotListed,
+    /// The session of the user is not open, and one may be opened for the call.
+    WantsSession(Box<Hint>),
     /// The session of the user is not open, and there is no call to hand on.
     NotOpen,
 }
 
 impl Reads {
-    /// The provisions that have made a user. It costs no request.
-    pub(super) async fn whose(&self, user: UserId) -> Result<Vec<ProvisionId>, Error> {
-        let found = self.users.provisions_of(user, Instant::now()).await;
+    /// The provisions that have made a user whom a call has named since a moment. It costs no request.
+    pub(super) async fn whose(&self, user: UserId, since: Instant) -> Result<Granted, Error> {
+        let found = self.users.provisions_of(user, since).await;
         match (&found, self.is_custody_lost.swap(found.is_err(), Ordering::Relaxed)) {
             (Err(error), false) => {
                 tracing::warn!(%error, "it is not known yet whose the objects are that calls about users name");
@@ -55,19 +57,11 @@ impl Reads {
             (Ok(_), true) => tracing::info!("it is known again whose the objects are that calls about users name"),
             (Err(_), true) | (Ok(_), false) => {}
         }
-        found.map(|granted| match granted {
-            Granted::To(ids) => ids,
-            Granted::NotYet { .. } | Granted::Nobody => Vec::new(),
-        })
+        found
     }
 
-    pub(super) async fn outcome(
-        &self,
-        journal: &dyn HintJournal,
-        key: &Key,
-        claim: Option<Timestamp>,
-        hint: Option<Box<Hint>>,
-    ) -> Result<Outcome, Error> {
+    pub(super) async fn outcome(&self, journal: &dyn HintJournal, key: &Key, ask: Ask) -> Result<Outcome, Error> {
+        let Ask { entries, claim, hint, is_session_tried, .. } = ask;
         if let Some(claim) = claim
             && let Some(mark) = journal.mark_of(&key.object).await?
             && mark.is_done
@@ -86,6 +80,12 @@ impl Reads {
         };
         match (seen, hint) {
             (Some(seen), _) => Ok(Outcome::Seen(seen, journal.mark_of(&key.object).await?)),
+            // A look opens none.
+            (None, Some(hint))
+                if self.opens_sessions && !is_session_tried && !entries.is_empty() && key.call.is_none() =>
+            {
+                Ok(Outcome::WantsSession(hint))
+            }
             (None, Some(hint)) => Ok(Outcome::Seen(Seen::unconfirmed(key.object.provision_id, hint), None)),
             (None, None) => Ok(Outcome::NotOpen),
         }
@@ -135,10 +135,6 @@ impl Reads {
     async fn open_user(&self, id: ProvisionId) -> Result<Option<UserClient>, Error> {
         let user = self.users.of(id);
         match user.if_open().await {
-            Ok(None) if self.opens_sessions => {
-                user.open_last().await?;
-                user.if_open().await
-            }
             // What is in custody cannot be used.
             Err(error) if error.kind() == ErrorKind::Context => {
                 tracing::debug!(%error, provision = %id, "the session of a user is not used for a call");

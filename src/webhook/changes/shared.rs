@@ -13,6 +13,7 @@ use super::object::{Ask, Key};
 use super::objects::{Given, Job, Objects};
 use super::reads::{Outcome, Reads};
 use super::version::Version;
+use crate::custody::Granted;
 use crate::error::Error;
 use crate::sync::lock;
 use crate::types::ProvisionId;
@@ -60,7 +61,14 @@ impl Shared {
         self.changed.notify_one();
     }
 
-    pub(super) fn opened(&self, id: ProvisionId) {
+    /// A look has found an object.
+    pub(super) fn find(&self, key: Key, ask: Ask) {
+        lock(&self.objects).find(key, ask);
+        self.changed.notify_one();
+    }
+
+    /// The session of a user is open, or of any.
+    pub(super) fn opened(&self, id: Option<ProvisionId>) {
         lock(&self.objects).opened(id, Instant::now());
         self.changed.notify_one();
     }
@@ -120,8 +128,14 @@ impl Shared {
 
     /// Does a job, and says what has come of it.
     pub(super) async fn work(&self, reads: &Reads, job: Job) {
-        let (key, claim, hint) = match job {
-            Job::Read { key, claim, hint } => (key, claim, hint),
+        let (key, ask) = match job {
+            Job::Read { key, ask } => (key, ask),
+            Job::Open(id) => {
+                if let Err(error) = reads.users.of(id).open_last().await {
+                    tracing::debug!(%error, provision = %id, "no session is opened for a call");
+                }
+                return lock(&self.objects).session_tried(id, Instant::now());
+            }
             Job::Mark { key, mark } => {
                 let kept = self.journal.mark(mark).await;
                 if let Err(error) = &kept {
@@ -131,8 +145,8 @@ impl Shared {
             }
         };
         let outcome = match key.user {
-            Some(user) => reads.whose(user).await.map(Outcome::Belongs),
-            None => reads.outcome(&*self.journal, &key, claim, hint).await,
+            Some(user) => reads.whose(user, ask.since.unwrap_or_else(Instant::now)).await.map(Outcome::Belongs),
+            None => reads.outcome(&*self.journal, &key, ask).await,
         };
         let done = self.learn(&key, outcome);
         self.forget(done).await;
@@ -143,7 +157,12 @@ impl Shared {
         let (mut objects, now) = (lock(&self.objects), Instant::now());
         match outcome {
             Ok(Outcome::Seen(seen, mark)) => objects.seen(key, seen, mark.as_ref(), now),
-            Ok(Outcome::Belongs(ids)) => objects.belongs(key, ids, now),
+            Ok(Outcome::Belongs(Granted::To(ids))) => objects.belongs(key, ids, now),
+            Ok(Outcome::Belongs(Granted::Nobody)) => objects.belongs(key, Vec::new(), now),
+            // It is handed on in any case.
+            Ok(Outcome::Belongs(Granted::NotYet { .. })) if key.call.is_some() => objects.belongs(key, Vec::new(), now),
+            Ok(Outcome::Belongs(Granted::NotYet { look_again })) => objects.put_off(key, look_again),
+            Ok(Outcome::WantsSession(hint)) => objects.wants_session(key, hint, now),
             Ok(Outcome::Known) => objects.known(key),
             Ok(Outcome::NotOurs) => objects.not_ours(key, now),
             Ok(Outcome::NotListed) => objects.not_listed(key, now),

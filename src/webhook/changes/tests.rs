@@ -69,6 +69,7 @@ impl World {
         while let Some(job) = self.objects.begin(self.now, &mut done) {
             match job {
                 Job::Read { key, .. } => reads.push(key.object.object.id()),
+                Job::Open(id) => panic!("a session of {id} is opened"),
                 Job::Mark { key, mark } => {
                     self.keep(mark);
                     self.objects.marked(&key, true, self.now);
@@ -92,6 +93,10 @@ impl World {
         let done = self.objects.seen(&key(id), seen, mark.as_ref(), self.now);
         assert_eq!(self.reads(), [0; 0]);
         done
+    }
+
+    fn shows_nothing(&mut self, id: u64) {
+        self.objects.not_ours(&key(id), self.now);
     }
 
     fn taken(&mut self) -> Vec<u64> {
@@ -411,6 +416,150 @@ fn each_user_of_one_person_is_asked() {
     assert_eq!((objects.belongs(&called, vec![], now), objects.numbers().foreign), (entries(&[2]), 1));
 }
 
+fn user_key(user: u64, id: u64) -> Key {
+    let object = HintedObject::Onboarding(id.try_into().unwrap());
+    Key::of(MarkedObject { object, provision_id: Some(user.try_into().unwrap()) })
+}
+
+fn call_of_user(entry: u64) -> Ask {
+    Ask { entries: entries(&[entry]), hint: Some(Box::new(hint())), ..Ask::default() }
+}
+
+fn unconfirmed(key: &Key) -> Seen {
+    Seen::unconfirmed(key.object.provision_id, Box::new(hint()))
+}
+
+/// Whoever knows one user can make up onboardings.
+#[test]
+fn one_unconfirmed_call_stands_for_all_of_a_user_and_holds_up_nothing() {
+    test_timeout::start();
+    let mut world = World::new();
+    for id in 1..=3_000 {
+        world.objects.ask(user_key(20, id), call_of_user(id), world.now);
+        assert_eq!(world.reads(), [id]);
+        world.objects.seen(&user_key(20, id), unconfirmed(&user_key(20, id)), None, world.now);
+        assert!(world.reads().is_empty());
+    }
+    world.call(7, 4_000);
+    assert_eq!(world.reads(), [7]);
+    let numbers = world.objects.numbers();
+    assert_eq!((numbers.merged, numbers.waiting), (2_999, 2));
+    // Once the session is open, they are read, as many as are kept.
+    world.now += SECOND;
+    world.objects.opened(Some(20_u64.try_into().unwrap()), world.now);
+    assert_eq!(world.reads().len(), 101);
+    assert!(world.taken().is_empty());
+    for id in 1..=101 {
+        world.objects.seen(&user_key(20, id), unconfirmed(&user_key(20, id)), None, world.now);
+    }
+    assert!(world.reads().is_empty());
+    assert_eq!(world.taken(), [1]);
+    let (_, done) = world.objects.to_be_done(&user_key(20, 1));
+    assert_eq!(done.len(), 3_000);
+    // Another waits by itself as soon as one was taken.
+    world.objects.ask(user_key(20, 5_000), call_of_user(5_000), world.now);
+    world.reads();
+    world.objects.seen(&user_key(20, 5_000), unconfirmed(&user_key(20, 5_000)), None, world.now);
+    assert!(world.reads().is_empty());
+    assert_eq!(world.taken(), [5_000]);
+}
+
+#[test]
+fn what_is_being_read_when_the_session_opens_is_read_again() {
+    test_timeout::start();
+    let mut world = World::new();
+    world.objects.ask(user_key(20, 1), call_of_user(1), world.now);
+    assert_eq!(world.reads(), [1]);
+    // The events of some sessions were missed.
+    world.objects.opened(None, world.now);
+    world.objects.seen(&user_key(20, 1), unconfirmed(&user_key(20, 1)), None, world.now);
+    world.now += SECOND;
+    assert_eq!(world.reads(), [1]);
+    let confirmed = Seen { version: Some(version(1, 1)), ..unconfirmed(&user_key(20, 1)) };
+    world.objects.seen(&user_key(20, 1), confirmed, None, world.now);
+    assert!(world.reads().is_empty());
+    assert_eq!((world.taken(), world.objects.numbers().unconfirmed), (vec![1], 0));
+    assert_eq!(world.objects.to_be_done(&user_key(20, 1)).1, entries(&[1]));
+}
+
+#[test]
+fn few_sessions_are_opened_at_a_time_and_what_has_none_is_unconfirmed() {
+    test_timeout::start();
+    let (mut world, mut none) = (World::new(), Vec::new());
+    for user in 1..=20 {
+        world.objects.ask(user_key(user, user), call_of_user(user), world.now);
+    }
+    assert_eq!(world.reads().len(), 20);
+    for user in 1..=20 {
+        assert_eq!(world.objects.wants_session(&user_key(user, user), Box::new(hint()), world.now), []);
+    }
+    let opens = |objects: &mut Objects, now| match objects.begin(now, &mut Vec::new()) {
+        Some(Job::Open(id)) => Some(id.get()),
+        _ => None,
+    };
+    let opened: Vec<_> = std::iter::from_fn(|| opens(&mut world.objects, world.now)).collect();
+    assert!(opened.into_iter().eq(1..=8));
+    // They hold up no read.
+    world.call(30, 30);
+    assert_eq!(world.reads(), [30]);
+    world.objects.session_tried(1_u64.try_into().unwrap(), world.now);
+    assert_eq!(opens(&mut world.objects, world.now), Some(9));
+    world.now += SECOND;
+    let Some(Job::Read { key, ask }) = world.objects.begin(world.now, &mut none) else { panic!("it is not read") };
+    assert_eq!((key, ask.is_session_tried), (user_key(1, 1), true));
+}
+
+#[test]
+fn what_has_failed_does_not_stop_the_intake_and_is_tried_once_bunq_answers() {
+    test_timeout::start();
+    let mut world = World::new();
+    for id in 1..=10_000 {
+        world.call(id, id);
+        assert_eq!(world.reads(), [id]);
+        world.objects.failed(&key(id), true, world.now);
+    }
+    assert!(!world.objects.is_crowded());
+    world.now += SECOND;
+    assert_eq!(world.reads().len(), 4_000);
+    world.objects.seen(&key(1), seen(1), None, world.now);
+    for id in 2..=4_000 {
+        world.objects.failed(&key(id), true, world.now);
+    }
+    assert_eq!(world.reads().len(), 4_000);
+    world.objects.seen(&key(4_001), seen(4_001), None, world.now);
+    assert!(world.objects.next_due().is_some_and(|due| due <= world.now));
+}
+
+#[test]
+fn what_a_look_has_found_stands_behind_calls() {
+    test_timeout::start();
+    let mut world = World::new();
+    for id in 1..=10_000 {
+        world.objects.find(key(id), Ask::default());
+    }
+    assert!(!world.objects.is_crowded());
+    world.call(20_000, 1);
+    assert_eq!(world.reads(), [20_000].into_iter().chain(1..=199).collect::<Vec<_>>());
+    world.call(20_001, 2);
+    assert_eq!(world.reads(), [20_001]);
+    world.shows_nothing(1);
+    world.shows_nothing(2);
+    assert_eq!(world.reads(), [200]);
+}
+
+#[test]
+fn a_user_who_is_perhaps_listed_later_is_put_off() {
+    test_timeout::start();
+    let mut world = World::new();
+    let called = Key { user: Some(8_u64.try_into().unwrap()), ..key(7) };
+    world.objects.ask(called.clone(), call_of_user(1), world.now);
+    world.reads();
+    let until = world.now + 60 * SECOND;
+    assert_eq!(world.objects.put_off(&called, until), []);
+    assert_eq!((world.go_on(), world.reads()), (60 * SECOND, vec![7]));
+    assert_eq!(world.objects.belongs(&called, Vec::new(), world.now), entries(&[1]));
+}
+
 #[test]
 fn what_a_page_lacks_is_sought_once_more() {
     test_timeout::start();
@@ -462,15 +611,15 @@ fn what_was_not_confirmed_is_once_the_session_is_open() {
     };
     let ask = |entry| Ask { entries: entries(&[entry]), hint: Some(Box::new(hint())), ..Ask::default() };
     objects.ask(key.clone(), ask(1), now);
-    assert!(matches!(objects.begin(now, &mut none), Some(Job::Read { hint: Some(_), .. })));
+    assert!(matches!(objects.begin(now, &mut none), Some(Job::Read { ask: Ask { hint: Some(_), .. }, .. })));
     objects.seen(&key, unconfirmed(), None, now);
     assert!(objects.begin(now, &mut none).is_none());
     // Nobody has taken it yet.
-    objects.opened(30_u64.try_into().unwrap(), now);
-    objects.opened(user, now);
+    objects.opened(Some(30_u64.try_into().unwrap()), now);
+    objects.opened(Some(user), now);
     assert!(objects.take().is_none());
     let later = now + SECOND;
-    assert!(matches!(objects.begin(later, &mut none), Some(Job::Read { hint: Some(_), .. })));
+    assert!(matches!(objects.begin(later, &mut none), Some(Job::Read { ask: Ask { hint: Some(_), .. }, .. })));
     let confirmed = Seen { version: Some(version(1, 1)), ..unconfirmed() };
     objects.seen(&key, confirmed, None, later);
     assert!(matches!(objects.begin(later, &mut none), Some(Job::Mark { .. })));
@@ -486,7 +635,7 @@ fn what_was_not_confirmed_is_once_the_session_is_open() {
     objects.seen(&key, unconfirmed(), None, later);
     assert!(objects.begin(later, &mut none).is_none());
     assert!(objects.take().is_some());
-    objects.opened(user, later);
+    objects.opened(Some(user), later);
     let (mark, done) = objects.to_be_done(&key);
     assert_eq!((mark, done, objects.numbers().unconfirmed), (None, entries(&[2]), 1));
 }

@@ -93,7 +93,7 @@ impl Worker {
             // They are read one by one, so that they hold up no call.
             for (number, key) in (0..).zip(&followed) {
                 sleep_until(start + interval.mul_f64(f64::from(number) / followed.len() as f64)).await;
-                self.shared.ask(key.clone(), Ask::default());
+                self.shared.find(key.clone(), Ask::default());
             }
             sleep_until(start + interval).await;
         }
@@ -108,9 +108,8 @@ impl Worker {
         let mut opened = self.reads.users.opened_sessions();
         loop {
             match opened.recv().await {
-                Ok(id) => self.shared.opened(id),
-                // What was missed is handed on unconfirmed.
-                Err(RecvError::Lagged(_)) => {}
+                Ok(id) => self.shared.opened(Some(id)),
+                Err(RecvError::Lagged(_)) => self.shared.opened(None),
                 Err(RecvError::Closed) => return pending().await,
             }
         }
