@@ -87,8 +87,8 @@ impl ChangesBuilder {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if an interval cannot be, or if other changes of the same receiver,
-    /// or one that they have handed on, are not dropped yet. [`ErrorKind::Internal`](crate::ErrorKind::Internal) outside of a Tokio runtime.
+    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if an interval cannot be, or if other changes of the same receiver are
+    /// not dropped yet. [`ErrorKind::Internal`](crate::ErrorKind::Internal) outside of a Tokio runtime.
     pub fn start(self) -> Result<Changes, Error> {
         let Self { bank, journal, arrivals, place, look_interval, net_interval, unconfirmed, opens_sessions } = self;
         for (name, interval) in [("look_interval", look_interval), ("net_interval", net_interval)] {
@@ -99,7 +99,7 @@ impl ChangesBuilder {
         }
         runtime::check()?;
         let place = place.try_acquire_owned().map_err(|_| {
-            let problem = "other changes of it, or one that they have handed on, are not dropped yet: only one task can take its hints";
+            let problem = "other changes of it are not dropped yet: only one task can take its hints from the journal";
             Error::invalid_input("receiver", problem)
         })?;
         let Bank { provisions, users, notifications, gate, api_key } = bank;
@@ -110,7 +110,7 @@ impl ChangesBuilder {
         let reads = Reads { provisions, users, digester, is_custody_lost, opens_sessions };
         let last_look = Default::default();
         let worker = Worker { shared, reads, intake, notifications, last_look, arrivals, look_interval, gate };
-        Ok(Changes::new(worker, Arc::new(place), hearing))
+        Ok(Changes::new(worker, place, hearing))
     }
 }
 

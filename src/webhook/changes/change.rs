@@ -3,8 +3,6 @@
 use std::fmt;
 use std::sync::Arc;
 
-use tokio::sync::OwnedSemaphorePermit;
-
 use super::changed_object::ChangedObject;
 use super::object::Key;
 use super::shared::Shared;
@@ -20,12 +18,11 @@ pub struct Change {
     object: ChangedObject,
     /// What becomes of it is told to these; `None` once it was.
     given: Option<(Arc<Shared>, Key)>,
-    _place: Arc<OwnedSemaphorePermit>,
 }
 
 impl Change {
-    pub(super) fn new(object: ChangedObject, shared: Arc<Shared>, key: Key, place: Arc<OwnedSemaphorePermit>) -> Self {
-        Self { object, given: Some((shared, key)), _place: place }
+    pub(super) fn new(object: ChangedObject, shared: Arc<Shared>, key: Key) -> Self {
+        Self { object, given: Some((shared, key)) }
     }
 
     /// What has changed.

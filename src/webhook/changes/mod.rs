@@ -67,16 +67,15 @@ pub struct Changes {
     worker: Arc<Worker>,
     /// `None` after its end.
     task: Option<JoinHandle<()>>,
-    /// Held by each change too, which may still write marks.
-    place: Arc<OwnedSemaphorePermit>,
+    _place: OwnedSemaphorePermit,
     _hearing: HearingGuard,
 }
 
 impl Changes {
-    fn new(worker: Worker, place: Arc<OwnedSemaphorePermit>, hearing: HearingGuard) -> Self {
+    fn new(worker: Worker, place: OwnedSemaphorePermit, hearing: HearingGuard) -> Self {
         let worker = Arc::new(worker);
         let task = Some(spawn(&worker));
-        Self { worker, task, place, _hearing: hearing }
+        Self { worker, task, _place: place, _hearing: hearing }
     }
 
     /// What was done since the start.
@@ -98,7 +97,7 @@ impl Stream for Changes {
             let shared = &self.worker.shared;
             shared.taker.register(context.waker());
             if let Some(Given { key, object }) = shared.take() {
-                return Poll::Ready(Some(Change::new(object, Arc::clone(shared), key, Arc::clone(&self.place))));
+                return Poll::Ready(Some(Change::new(object, Arc::clone(shared), key)));
             }
             let Some(task) = &mut self.task else { return Poll::Ready(None) };
             let ended = ready!(Pin::new(task).poll(context));

@@ -69,6 +69,8 @@ pub(super) struct Objects {
     /// The objects whose reads have failed, and those that wait for a session or for a listing of the custody.
     pub(super) failing: HashSet<Key>,
     pub(super) put_off: HashSet<Key>,
+    /// Those that bunq's listing lacks, and that are sought once more.
+    pub(super) sought_again: HashSet<Key>,
     pub(super) sessions: Sessions,
     /// How many are being read or marked.
     pub(super) busy: usize,
@@ -156,7 +158,9 @@ impl Objects {
                 object.next_read = now + BETWEEN_READS;
                 object.reading = Some(ask.clone());
                 self.busy += 1;
-                (_, _) = (self.failing.remove(&key), self.put_off.remove(&key));
+                for waiting in [&mut self.failing, &mut self.put_off, &mut self.sought_again] {
+                    waiting.remove(&key);
+                }
                 self.schedule(&key);
                 return Some(Job::Read { key, ask });
             } else {

@@ -11,6 +11,9 @@ use crate::types::ProvisionId;
 use crate::webhook::mark::{Mark, MarkedObject};
 use crate::webhook::{EntryId, Hint, HintedObject};
 
+/// How many objects are sought once more at a time.
+const MAX_SOUGHT_AGAIN: usize = 100;
+
 /// For how long a read may fail. By default, the journal keeps no call for longer.
 const FAILS_FOR: Duration = Duration::from_secs(3600);
 
@@ -151,9 +154,12 @@ impl Objects {
 
     /// bunq's listing lacks the object. It may lag behind, so the object is sought once more. Returns the entries that are done.
     pub(super) fn not_listed(&mut self, key: &Key, now: Instant) -> Vec<EntryId> {
-        let Some(object) = self.known.get_mut(key).filter(|object| object.lags == 0) else {
+        // Among many that are none, one more search of each would hold up the others.
+        let has_room = self.sought_again.len() < MAX_SOUGHT_AGAIN;
+        let Some(object) = self.known.get_mut(key).filter(|object| object.lags == 0 && has_room) else {
             return self.not_ours(key, now);
         };
+        self.sought_again.insert(key.clone());
         object.lags = 1;
         object.retry = now + 2 * FIRST_PAUSE;
         self.numbers.reads += 1;
