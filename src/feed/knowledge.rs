@@ -102,8 +102,9 @@ impl<R: Resource> Knowledge<R> {
         self.changes.is_some() || self.entries.contains_key(&id)
     }
 
-    /// Keeps what a read has shown and tells it, unless a later read is known. `is_poll` if it was made for a waiter.
-    pub(super) fn learn(&mut self, seen: &Known<R>, is_poll: bool) {
+    /// Keeps what a read has shown and tells it, unless a later read is known. `is_asked_for`: by a poll, a
+    /// call or a look.
+    pub(super) fn learn(&mut self, seen: &Known<R>, is_asked_for: bool) {
         let id = seen.object.id();
         if !self.is_followed(id) {
             return;
@@ -121,7 +122,7 @@ impl<R: Resource> Knowledge<R> {
         }
         if before.is_some_and(|before| before.object != seen.object) {
             match entry.hinted {
-                0 if is_poll => self.hearing.has_missed(),
+                0 if is_asked_for => self.hearing.has_missed(),
                 0 => {}
                 _ => self.hearing.has_come(),
             }

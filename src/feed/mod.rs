@@ -78,6 +78,16 @@ pub struct Feed<R: Resource = Provision> {
     hearing: Hearing,
 }
 
+/// Who says that an object may have changed.
+#[cfg(feature = "webhook")]
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum HeardBy {
+    /// A call, and when it claims that the object was changed.
+    Call(Option<Timestamp>),
+    /// A look: if that is the first to show a change, the call has not come.
+    Look,
+}
+
 /// What a subscriber to a [`Feed`] is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -130,7 +140,7 @@ impl<R: Resource> Feed<R> {
     /// [operation timeout](crate::ClientBuilder::operation_timeout) passes before it is read.
     pub fn nudge(&self, id: R::Id) -> impl Future<Output = Result<R, Error>> + Send + 'static + use<R> {
         let trouble = Trouble::default();
-        let asked = self.ask(Lane::Nudges, id, Vec::new(), Vec::new(), &trouble);
+        let asked = self.ask((Lane::Nudges, true), id, Vec::new(), Vec::new(), &trouble);
         let longest = self.rounds.api().transport().config().operation_timeout;
         async move {
             match timeout(longest, asked?).await {
@@ -153,11 +163,18 @@ impl<R: Resource> Feed<R> {
     pub(crate) fn hear(
         &self,
         id: R::Id,
-        claim: Option<Timestamp>,
+        by: HeardBy,
     ) -> impl Future<Output = Result<Arc<R>, Error>> + Send + 'static + use<R> {
+        let (claim, is_hint) = match by {
+            HeardBy::Call(claim) => (claim, true),
+            HeardBy::Look => (None, false),
+        };
         let asked = match claim.and_then(|claim| self.knowledge(|knowledge| knowledge.ended(id, claim))) {
             Some(ended) => Either::Left(ended),
-            None => Either::Right(self.ask(Lane::Nudges, id, Vec::new(), Vec::new(), &Trouble::default())),
+            None => {
+                let trouble = Trouble::default();
+                Either::Right(self.ask((Lane::Nudges, is_hint), id, Vec::new(), Vec::new(), &trouble))
+            }
         };
         async move {
             match asked {
@@ -207,8 +224,9 @@ impl<R: Resource> Feed<R> {
     /// Reads several objects with the next round of polls, each once: by pages of all that are listed, and by their ids where they
     /// are not.
     pub(crate) async fn read_all(&self, ids: &[R::Id]) -> Vec<(R::Id, Result<Arc<R>, Error>)> {
-        let read =
-            async |id| Ok(self.ask(Lane::Polls, id, R::states(), Vec::new(), &Trouble::default())?.await?.object);
+        let read = async |id| {
+            Ok(self.ask((Lane::Polls, false), id, R::states(), Vec::new(), &Trouble::default())?.await?.object)
+        };
         join_all(ids.iter().map(async |id| (*id, read(*id).await))).await
     }
 
@@ -243,17 +261,18 @@ impl<R: Resource> Feed<R> {
     }
 
     /// Asks for an object to be read with the next round of a lane. It has one of the states that are `expected`, or else one of
-    /// `others`, or else any. It is asked for at once, before the future is polled. Until it is read, `trouble` is that of the round.
+    /// `others`, or else any. `is_hint` if a call says that it has changed. It is asked for at once, before the future is polled. Until it
+    /// is read, `trouble` is that of the round.
     fn ask(
         &self,
-        lane: Lane,
+        (lane, is_hint): (Lane, bool),
         id: R::Id,
         expected: Vec<R::State>,
         others: Vec<R::State>,
         trouble: &Trouble,
     ) -> Result<impl Future<Output = Result<Known<R>, Error>> + Send + use<R>, Error> {
         let own = runtime::current()?;
-        let interest = self.keep(id, lane == Lane::Nudges);
+        let interest = self.keep(id, is_hint);
         let mut heard = self.knowledge(|knowledge| {
             let now = knowledge.now();
             knowledge.listen(id, now)

@@ -108,9 +108,11 @@ impl<R: Resource> Reader<R> {
     }
 
     fn tell(&self, round: &mut Round<R>, lane: Lane, seen: Known<R>) -> bool {
+        // What a page of nudges shows beside them says nothing of calls that may be on their way.
+        let is_asked_for = lane == Lane::Polls || round.seeks(seen.object.id());
         self.knowledge(|knowledge| {
             knowledge.see(&seen.object);
-            knowledge.learn(&seen, lane == Lane::Polls);
+            knowledge.learn(&seen, is_asked_for);
         });
         round.answer(seen.object.id(), &Ok(seen))
     }

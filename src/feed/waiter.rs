@@ -289,7 +289,7 @@ impl<R: Resource> Wait<R> {
     /// Reads the object with the next round.
     async fn poll(&mut self) -> Result<Arc<R>, Error> {
         let (feed, id) = (&self.waiter.feed, self.waiter.id);
-        let read = feed.ask(Lane::Polls, id, self.expected(), self.others(), &self.trouble)?.await?;
+        let read = feed.ask((Lane::Polls, false), id, self.expected(), self.others(), &self.trouble)?.await?;
         self.confirm(read).await
     }
 

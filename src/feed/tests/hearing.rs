@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::{devices, id, waiter};
 use crate::client::Client;
 use crate::environment::Environment;
-use crate::feed::Feed;
+use crate::feed::{Feed, HeardBy};
 use crate::types::{DeviceServer, Provision, ProvisionId, Timestamp};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -65,7 +65,7 @@ async fn close_one_by_one(
             let claim = updated(&sandbox, id);
             if let Some(pause) = call_after {
                 sleep(pause).await;
-                assert!(feed.hear(id, Some(claim)).await.unwrap().is_closed());
+                assert!(feed.hear(id, HeardBy::Call(Some(claim))).await.unwrap().is_closed());
             }
         });
         async move {
@@ -154,7 +154,7 @@ async fn what_has_ended_is_read_again_if_a_call_claims_a_later_change() {
     let later = ended.as_jiff() + SECOND;
     for (claim, cost) in [(Some(ended), 0), (Some(earlier.into()), 0), (Some(later.into()), 1), (None, 1)] {
         let before = reads.load(Ordering::Relaxed);
-        assert!(feed.hear(id, claim).await.unwrap().is_closed());
+        assert!(feed.hear(id, HeardBy::Call(claim)).await.unwrap().is_closed());
         assert_eq!(reads.load(Ordering::Relaxed) - before, cost, "{claim:?}");
     }
 }
@@ -177,11 +177,21 @@ async fn each_feed_knows_by_itself_whether_calls_come() {
     };
     assert_eq!(polls_in_a_minute().await, 30, "no call has told a change yet");
     statuses.lock().unwrap()[0] = "BLOCKED";
-    feed.hear(id(1), None).await.unwrap();
+    feed.hear(id(1), HeardBy::Call(None)).await.unwrap();
     assert_eq!(polls_in_a_minute().await, 1);
     // One that is lost is told by the next look.
     statuses.lock().unwrap()[0] = "NEEDS_CONFIRMATION";
     sleep(MINUTE).await;
+    assert_eq!(polls_in_a_minute().await, 30);
+    // What a look is the first to show is no call.
+    statuses.lock().unwrap()[0] = "BLOCKED";
+    feed.hear(id(1), HeardBy::Look).await.unwrap();
+    assert_eq!(polls_in_a_minute().await, 30);
+    statuses.lock().unwrap()[0] = "NEEDS_CONFIRMATION";
+    feed.hear(id(1), HeardBy::Call(None)).await.unwrap();
+    assert_eq!(polls_in_a_minute().await, 1);
+    statuses.lock().unwrap()[0] = "BLOCKED";
+    feed.hear(id(1), HeardBy::Look).await.unwrap();
     assert_eq!(polls_in_a_minute().await, 30);
     provisions.hearing.has_come();
     assert_eq!(polls_in_a_minute().await, 30);

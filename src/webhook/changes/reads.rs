@@ -10,9 +10,9 @@ use super::object::{Ask, Key, Seen};
 use super::version::{Digester, Version};
 use crate::custody::Granted;
 use crate::error::{Error, ErrorKind};
-use crate::feed::Resource;
+use crate::feed::{HeardBy, Resource};
 use crate::provisions::Provisions;
-use crate::types::{ProvisionId, Timestamp, UserId, UserInformationInquiryId, UserOnboardingId};
+use crate::types::{ProvisionId, UserId, UserInformationInquiryId, UserOnboardingId};
 use crate::users::{UserClient, Users};
 use crate::webhook::mark::Mark;
 use crate::webhook::{Hint, HintJournal, HintedObject};
@@ -69,7 +69,8 @@ impl Reads {
         {
             return Ok(Outcome::Known);
         }
-        let seen = match self.seen(key, claim).await {
+        let by = if entries.is_empty() { HeardBy::Look } else { HeardBy::Call(claim) };
+        let seen = match self.seen(key, by).await {
             Ok(seen) => seen,
             // One that was handed on is there: bunq lags behind itself.
             Err(error) if is_not_found(&error) && journal.mark_of(&key.object).await?.is_none() => {
@@ -91,16 +92,16 @@ impl Reads {
         }
     }
 
-    /// Reads an object that was changed when a call claims. `None`: nothing reads it, or not now.
-    async fn seen(&self, key: &Key, claim: Option<Timestamp>) -> Result<Option<Seen>, Error> {
+    /// Reads an object. `None`: nothing reads it, or not now.
+    async fn seen(&self, key: &Key, by: HeardBy) -> Result<Option<Seen>, Error> {
         match (&key.object.object, key.object.provision_id) {
             (&HintedObject::Provision(id), _) => {
-                let provision = self.provisions.feed().hear(id, claim).await?;
+                let provision = self.provisions.feed().hear(id, by).await?;
                 let (version, is_under_way) = (self.digester.provision(&provision)?, provision.status.is_in_progress());
                 Ok(Some(Seen { object: ChangedObject::Provision(provision), version: Some(version), is_under_way }))
             }
-            (&HintedObject::Onboarding(id), Some(provision_id)) => self.onboarding(provision_id, id, claim).await,
-            (&HintedObject::Inquiry(id), Some(provision_id)) => self.inquiry(provision_id, id, claim).await,
+            (&HintedObject::Onboarding(id), Some(provision_id)) => self.onboarding(provision_id, id, by).await,
+            (&HintedObject::Inquiry(id), Some(provision_id)) => self.inquiry(provision_id, id, by).await,
             (HintedObject::Onboarding(_) | HintedObject::Inquiry(_), None) | (HintedObject::Other { .. }, _) => {
                 Ok(None)
             }
@@ -111,10 +112,10 @@ impl Reads {
         &self,
         provision_id: ProvisionId,
         id: UserOnboardingId,
-        claim: Option<Timestamp>,
+        by: HeardBy,
     ) -> Result<Option<Seen>, Error> {
         let Some(user) = self.open_user(provision_id).await? else { return Ok(None) };
-        let Some(onboarding) = if_still_open(user.onboardings_feed().hear(id, claim).await)? else { return Ok(None) };
+        let Some(onboarding) = if_still_open(user.onboardings_feed().hear(id, by).await)? else { return Ok(None) };
         let (version, is_under_way) = (Some(self.digester.onboarding(&onboarding)?), onboarding.outcome().is_none());
         Ok(Some(Seen { object: ChangedObject::Onboarding { provision_id, onboarding }, version, is_under_way }))
     }
@@ -123,10 +124,10 @@ impl Reads {
         &self,
         provision_id: ProvisionId,
         id: UserInformationInquiryId,
-        claim: Option<Timestamp>,
+        by: HeardBy,
     ) -> Result<Option<Seen>, Error> {
         let Some(user) = self.open_user(provision_id).await? else { return Ok(None) };
-        let Some(inquiry) = if_still_open(user.inquiries_feed().hear(id, claim).await)? else { return Ok(None) };
+        let Some(inquiry) = if_still_open(user.inquiries_feed().hear(id, by).await)? else { return Ok(None) };
         let (version, is_under_way) = (Some(self.digester.inquiry(&inquiry)?), !inquiry.is_terminal());
         Ok(Some(Seen { object: ChangedObject::Inquiry { provision_id, inquiry }, version, is_under_way }))
     }
