@@ -106,6 +106,9 @@ async fn metrics_as_an_exporter_sees_them() {
         let sums = now();
         assert_eq!(sums["bunq.client.webhook.calls wrong_path"], 2.0, "{sums:?}");
         assert_eq!(sums["bunq.client.webhook.calls wrong_method"], 1.0, "{sums:?}");
+        ignored(&client).await;
+        let sums = now();
+        assert_eq!(sums["bunq.client.webhook.changes ignored"], 2.0, "{sums:?}");
         assert!(!format!("{sums:?}").contains("planted"), "{sums:?}");
     }
 }
@@ -120,4 +123,26 @@ async fn called(path: &str) {
     let journal = MemoryHintJournal::new(HintJournalBounds::default()).unwrap();
     let receiver = Receiver::builder(Environment::Sandbox, "planted-segment-0123456789").build(journal);
     receiver.unwrap().call(http::Request::get(path).body(String::new()).unwrap()).await.unwrap();
+}
+
+/// Calls about what nothing reads, twice, and returns when that is counted.
+#[cfg(feature = "webhook")]
+async fn ignored(client: &bunq_partner::Client) {
+    use bunq_partner::Environment;
+    use bunq_partner::webhook::{HintJournalBounds, MemoryHintJournal, Receiver};
+    use tower_service::Service as _;
+
+    let journal = MemoryHintJournal::new(HintJournalBounds::default()).unwrap();
+    let mut receiver = Receiver::builder(Environment::Sandbox, "planted-segment-0123456789").build(journal).unwrap();
+    let changes = client.changes(&receiver).start().unwrap();
+    for _ in 0..2 {
+        let call = http::Request::post("/planted-segment-0123456789").header("content-type", "application/json");
+        let body =
+            r#"{"NotificationUrl": {"category": "PAYMENT", "object": {"Payment": {"id": 1, "planted": "planted"}}}}"#;
+        receiver.call(call.body(body.to_owned()).unwrap()).await.unwrap();
+    }
+    while changes.numbers().ignored < 2 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    drop(changes);
 }

@@ -53,3 +53,9 @@ pub(crate) fn credential_expired() {
 pub(crate) fn called(outcome: &str) {
     event!(target: TARGET, Level::DEBUG, monotonic_counter.bunq.client.webhook.calls = 1_i64, bunq.webhook.outcome = outcome);
 }
+
+/// So often something has come of what calls and looks say.
+#[cfg(feature = "webhook")]
+pub(crate) fn changed(outcome: &str, count: u64) {
+    event!(target: TARGET, Level::DEBUG, monotonic_counter.bunq.client.webhook.changes = count, bunq.webhook.outcome = outcome);
+}

@@ -119,6 +119,7 @@ impl Drop for Changes {
         if let Some(task) = &self.task {
             task.abort();
         }
+        lock(&self.worker.shared.objects).measure();
     }
 }
 

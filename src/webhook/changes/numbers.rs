@@ -1,5 +1,7 @@
 //! What is counted of changes.
 
+use crate::transport::metrics;
+
 /// What [`Changes`](crate::webhook::Changes) have done since their start.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -44,4 +46,41 @@ pub struct ChangesNumbers {
     pub waiting: u64,
     /// How many changes are handed on now and not done.
     pub not_done: u64,
+}
+
+impl ChangesNumbers {
+    /// Tells the metrics what was counted since they were told last.
+    pub(super) fn measure(&self, measured: &mut Self) {
+        for ((outcome, now), (_, before)) in self.counted().into_iter().zip(measured.counted()) {
+            if now > before {
+                metrics::changed(outcome, now - before);
+            }
+        }
+        *measured = *self;
+    }
+
+    /// What only grows, with its name, but what the journal counts.
+    fn counted(&self) -> [(&'static str, u64); 16] {
+        let &Self { handed_on, handed_on_again, done, unconfirmed, merged, reads, known, unchanged, lagging, .. } =
+            self;
+        let &Self { not_ours, failed, given_up, foreign, ignored, found, left_out, .. } = self;
+        [
+            ("handed_on", handed_on),
+            ("handed_on_again", handed_on_again),
+            ("done", done),
+            ("unconfirmed", unconfirmed),
+            ("merged", merged),
+            ("reads", reads),
+            ("known", known),
+            ("unchanged", unchanged),
+            ("lagging", lagging),
+            ("not_ours", not_ours),
+            ("failed", failed),
+            ("given_up", given_up),
+            ("foreign", foreign),
+            ("ignored", ignored),
+            ("found", found),
+            ("left_out", left_out),
+        ]
+    }
 }

@@ -78,6 +78,8 @@ pub(super) struct Objects {
     /// The objects of users that were under way when they were read last.
     pub(super) followed: HashSet<Key>,
     pub(super) numbers: ChangesNumbers,
+    /// Those that the metrics were told.
+    measured: ChangesNumbers,
 }
 
 impl Objects {
@@ -285,6 +287,11 @@ impl Objects {
     /// The entries of all that is to be read or handed on, or is handed on and not done.
     pub(super) fn held(&self) -> HashSet<EntryId> {
         self.known.values().flat_map(Object::entries).collect()
+    }
+
+    /// Tells the metrics what was counted since the last time.
+    pub(super) fn measure(&mut self) {
+        self.numbers.measure(&mut self.measured);
     }
 
     pub(super) fn numbers(&self) -> ChangesNumbers {

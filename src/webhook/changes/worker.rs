@@ -128,6 +128,7 @@ impl Worker {
                 if !objects.is_crowded() {
                     shared.has_room.notify_one();
                 }
+                objects.measure();
                 objects.next_due()
             };
             if !done.is_empty() {
