@@ -225,7 +225,7 @@ impl Entries {
         if self.warned < self.expired && self.next_warning <= now {
             let (name, count) = (&self.name, self.expired - self.warned);
             tracing::warn!(
-                "{name} has dropped entries that were not done, since they are older than `max_age`: {count}"
+                "{name} has dropped entries that were not done, since they are older than it keeps them: {count}"
             );
             (self.warned, self.next_warning) = (self.expired, now + BETWEEN_WARNINGS);
         }
