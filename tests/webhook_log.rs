@@ -75,8 +75,7 @@ async fn expired_entries(log: &Log) {
     }
     assert_eq!((journal.pending(None).await.unwrap().len(), journal.expired()), (59, 61));
     let logged = log.take();
-    let problem =
-        "the journal of hints in memory has dropped entries that were not done, since they are older than it keeps them: ";
+    let problem = "the journal of hints in memory has dropped entries that were not done, since they are older than it keeps them: ";
     let told: Vec<_> = logged.lines().filter_map(|line| line.split_once(problem)).collect();
     assert!(told.iter().all(|(before, _)| before.contains(" WARN ")), "{logged}");
     assert_eq!(told.iter().map(|(_, count)| *count).collect::<Vec<_>>(), ["1", "60"]);
