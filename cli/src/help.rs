@@ -24,7 +24,7 @@ const ENVIRONMENT: [(&str, &str); 10] = [
     ("HTTPS_PROXY, ALL_PROXY, NO_PROXY", "proxy to bunq, and the hosts that need none"),
     ("SSL_CERT_FILE, SSL_CERT_DIR", "on Linux, the certificates to trust instead of the system's"),
     ("NO_COLOR", "if set, no colour"),
-    ("TZ", "time zone of what `watch` and `webhooks listen` show, instead of the system's"),
+    ("TZ", "time zone of `watch` and `webhooks listen`, instead of the system's"),
 ];
 
 /// The files that the program reads and keeps.
