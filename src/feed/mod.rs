@@ -36,7 +36,7 @@ pub use self::resource::Resource;
 pub(crate) use self::resource::{Condition, Evaluation, Readable};
 use self::round::Lane;
 use self::rounds::Rounds;
-use self::turns::Turns;
+use self::turns::NudgeTurns;
 pub use self::waiter::{Acceptance, Waiter};
 use crate::api::Api;
 use crate::error::{Error, ErrorKind, Sent};
@@ -101,7 +101,7 @@ pub enum FeedItem<R = Provision> {
 impl<R: Resource> Feed<R> {
     /// The feed of a partner.
     pub(crate) fn new(api: Api, nudge_share: f64) -> Self {
-        Self::with(api.clone(), api, Turns::new(nudge_share), Hearing::of_partner())
+        Self::with(api.clone(), api, NudgeTurns::new(nudge_share), Hearing::of_partner())
     }
 
     /// A feed of one of its users, which shares with that of the partner the turns of nudges, and who hears calls. Nudges are answered with other methods than
@@ -110,7 +110,7 @@ impl<R: Resource> Feed<R> {
         Self::with(api, nudges, partners.rounds.turns.of_user(), partners.hearing.of_user())
     }
 
-    fn with(api: Api, nudges: Api, turns: Turns, hearing: Hearing) -> Self {
+    fn with(api: Api, nudges: Api, turns: NudgeTurns, hearing: Hearing) -> Self {
         let knowledge = Knowledge::new(hearing.clone());
         Self { rounds: Arc::new(Rounds::new(api.clone(), nudges, knowledge, turns)), api, hearing }
     }

@@ -21,7 +21,7 @@ use super::polls::Polls;
 use super::reader::Reader;
 use super::resource::Resource;
 use super::round::{Lane, ReadResult, Round};
-use super::turns::Turns;
+use super::turns::NudgeTurns;
 use crate::api::Api;
 use crate::sync::lock;
 use crate::transport::runtime::spawn;
@@ -45,7 +45,7 @@ pub(super) struct Rounds<R: Resource> {
     /// The time from which rounds are counted.
     epoch: Instant,
     /// When nudges are read.
-    pub(super) turns: Turns,
+    pub(super) turns: NudgeTurns,
 }
 
 #[derive(Debug)]
@@ -72,7 +72,7 @@ fn add<S: Clone + PartialEq>(states: &mut Vec<S>, more: &[S]) {
 }
 
 impl<R: Resource> Rounds<R> {
-    pub(super) fn new(api: Api, nudge_api: Api, knowledge: Knowledge<R>, turns: Turns) -> Self {
+    pub(super) fn new(api: Api, nudge_api: Api, knowledge: Knowledge<R>, turns: NudgeTurns) -> Self {
         let (polls, nudges) = (Polls::default(), Nudges::new(nudge_api));
         let (next_polls, next_nudges, nudged) = (Mutex::default(), Mutex::default(), Notify::new());
         let (reader, epoch) = (Arc::new(Reader::new(api, knowledge)), Instant::now());

@@ -21,7 +21,7 @@ const MAX_PAUSE: Duration = Duration::from_secs(24 * 3600);
 
 /// The turns as one feed takes them.
 #[derive(Debug)]
-pub(super) struct Turns {
+pub(super) struct NudgeTurns {
     /// The share of the rate limit that they may take.
     share: f64,
     is_partner: bool,
@@ -47,7 +47,7 @@ struct Waiting {
 /// A place among those that wait for a turn, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Place<'a> {
-    turns: &'a Turns,
+    turns: &'a NudgeTurns,
     number: u64,
     wake: Arc<Notify>,
 }
@@ -69,7 +69,7 @@ impl Order {
     }
 }
 
-impl Turns {
+impl NudgeTurns {
     /// Those of a partner.
     pub(super) fn new(share: f64) -> Self {
         Self { share, is_partner: true, order: Arc::default() }
@@ -156,7 +156,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     /// What has taken the turns in their order, and how long each took. All wait again and again.
-    async fn taken(feeds: &[(&'static str, &Turns)], time: Duration) -> Vec<(&'static str, Duration)> {
+    async fn taken(feeds: &[(&'static str, &NudgeTurns)], time: Duration) -> Vec<(&'static str, Duration)> {
         let (start, taken) = (Instant::now(), Mutex::new(Vec::new()));
         let all = feeds.iter().map(async |(name, turns)| {
             while start.elapsed() < time {
@@ -173,7 +173,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn feeds_share_one_share_turn_by_turn() {
         test_timeout::start();
-        let partner = Turns::new(0.5);
+        let partner = NudgeTurns::new(0.5);
         let users = [(); 3].map(|()| partner.of_user());
         let names = ["first", "second", "third", "partner"];
         let [first, second, third] = &users;
@@ -190,7 +190,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn one_that_leaves_or_is_not_polled_holds_up_no_other() {
         test_timeout::start();
-        let turns = Turns::new(1.0);
+        let turns = NudgeTurns::new(1.0);
         let user = turns.of_user();
         let (gone, frozen, last) = (user.enter(), user.enter(), user.enter());
         drop(gone);

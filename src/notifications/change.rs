@@ -27,14 +27,14 @@ pub(super) enum Wanted {
 }
 
 /// A change of one filter among all.
-pub(super) struct Change {
+pub(super) struct FilterChange {
     category: NotificationCategory,
     target: NotificationTarget,
     url: Url,
     wanted: Wanted,
 }
 
-impl Change {
+impl FilterChange {
     pub(super) fn new(
         category: NotificationCategory,
         target: NotificationTarget,
@@ -85,7 +85,7 @@ impl Change {
     }
 }
 
-impl fmt::Display for Change {
+impl fmt::Display for FilterChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let what = match self.wanted {
             Wanted::There => "the filter",

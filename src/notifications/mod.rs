@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 pub use self::certificates::{PinnedChain, Rotation};
-use self::change::{Change, Wanted, listed};
+use self::change::{FilterChange, Wanted, listed};
 pub use self::failures::RetriedFailures;
 use crate::api::Api;
 use crate::environment::Environment;
@@ -136,7 +136,7 @@ impl Notifications {
         self.check(&category, &url)?;
         let category = change::as_known(category);
         let is_confirmable = change::is_confirmable(&category);
-        let change = Change::new(category, url, Wanted::There)?;
+        let change = FilterChange::new(category, url, Wanted::There)?;
         let (filters, acceptance) = self.make(&change).await?;
         let filter = filters.into_iter().find(|filter| change.is_about(filter));
         let filter = filter.ok_or_else(|| Error::internal("a filter was seen that is not there"))?;
@@ -150,12 +150,12 @@ impl Notifications {
     ///
     /// Those of `ensure`, but any category and any URL can be removed.
     pub async fn remove(&self, category: NotificationCategory, url: NotificationTarget) -> Result<Acceptance, Error> {
-        let change = Change::new(change::as_known(category), url, Wanted::Gone)?;
+        let change = FilterChange::new(change::as_known(category), url, Wanted::Gone)?;
         Ok(self.make(&change).await?.1)
     }
 
     /// Makes a change, and returns the filters that a look has shown with it.
-    async fn make(&self, change: &Change) -> Result<(Vec<NotificationFilter>, Acceptance), Error> {
+    async fn make(&self, change: &FilterChange) -> Result<(Vec<NotificationFilter>, Acceptance), Error> {
         let budget = self.api.budget();
         let problem = "another call changes the notification filters, and that takes too long";
         let mut in_flight = budget.lock(&self.changes.filters, problem).await?;
@@ -182,7 +182,7 @@ impl Notifications {
     /// Writes the filters with the change until the outcome is known. What is sent is made of the last read each time.
     async fn write(
         &self,
-        change: &Change,
+        change: &FilterChange,
         seen: Vec<NotificationFilter>,
         budget: CallBudget,
         in_flight: &mut InFlight,
@@ -222,7 +222,7 @@ impl Notifications {
     /// Reads the filters a moment after they were written. While they are as before, bunq may not show yet what it has taken.
     async fn look(
         &self,
-        change: &Change,
+        change: &FilterChange,
         written: &Written,
         budget: CallBudget,
     ) -> Result<Vec<NotificationFilter>, Error> {

@@ -4,36 +4,27 @@ use std::fs::{self, Permissions};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
-use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStderr, ChildStdout, Stdio};
 
 use bunq_partner::types::InquiryEntryType;
 use bunq_partner_sandbox::{Sandbox, SeedInquiry};
 use serde_json::{Value, json};
 
 use crate::cli_output::{check, schema, validator};
+use crate::cli_webhooks::Bank;
 use crate::common::bulk::{Signal, signal};
 use crate::common::terminal::{Terminal, plain};
-use crate::common::{Folder, again, hearing, program, program_with_session, ran, user_in_custody};
+use crate::common::{Folder, again, hearing, program, ran, user_in_custody};
 
 const SEGMENT: &str = "planted-segment-0123456789";
 const PROVISION: &str = "PARTNER_USER_PROVISION";
 
 /// A bank, and the program for it, with a file that has a URL whose path is the one of calls.
-struct Bank {
-    folder: Folder,
-    sandbox: Sandbox,
-    program: Command,
+async fn bank() -> Bank {
+    Bank::with_url(&format!("https://partner.example.com/bunq/{SEGMENT}")).await
 }
 
 impl Bank {
-    async fn start() -> Self {
-        let (folder, sandbox) = (Folder::new(), Sandbox::start().await.unwrap());
-        let mut program = program_with_session(&folder, &sandbox).await;
-        program.current_dir(&folder.0).args(["--rehearse", "1000"]);
-        folder.file("url", &format!("https://partner.example.com/bunq/{SEGMENT}\n"));
-        Self { folder, sandbox, program }
-    }
-
     fn listen(&self, typed: &str) -> Listening {
         let mut program = again(&self.program);
         program.args(["webhooks", "listen"]).args(typed.split_whitespace());
@@ -55,8 +46,8 @@ impl Bank {
     }
 
     /// Runs another command, and returns what it has written.
-    fn run(&self, typed: &str) -> String {
-        let (out, err, code) = ran(again(&self.program).args(typed.split(' ')));
+    fn written(&self, typed: &str) -> String {
+        let (out, err, code) = self.run(typed);
         assert_eq!(code, 0, "{typed}: {err}");
         out
     }
@@ -64,7 +55,7 @@ impl Bank {
     /// Has the bank tell a category to this port.
     fn ensure(&self, scheme: &str, port: u16, typed: &str) {
         self.folder.file("target", &format!("{scheme}://localhost:{port}/bunq/{SEGMENT}"));
-        self.run(&format!("webhooks ensure {typed} --url-file target"));
+        self.written(&format!("webhooks ensure {typed} --url-file target"));
     }
 
     /// The keys in the bodies that were sent.
@@ -144,11 +135,11 @@ impl Drop for Listening {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_call_is_shown_with_what_bunq_says_to_it() {
     test_timeout::start();
-    let bank = Bank::start().await;
+    let bank = bank().await;
     let id = bank.sandbox.populate(1)[0];
     let mut listening = bank.listen("--url-file url --journal hints -vv --output jsonl");
     bank.ensure("http", listening.port, PROVISION);
-    assert!(bank.run(&format!("webhooks trigger {PROVISION} {id}")).is_empty());
+    assert!(bank.written(&format!("webhooks trigger {PROVISION} {id}")).is_empty());
     let mut call = listening.json();
     let event_type = call["event_type"].take();
     assert!(event_type.as_str().unwrap().starts_with(PROVISION) && call["time"].take().is_string(), "{call}");
@@ -166,7 +157,7 @@ async fn each_call_is_shown_with_what_bunq_says_to_it() {
     assert_eq!(read, expected);
 
     // Nothing has changed since.
-    bank.run(&format!("webhooks trigger {PROVISION} {id}"));
+    bank.written(&format!("webhooks trigger {PROVISION} {id}"));
     listening.counted("call", &["kept"], 1);
     listening.counted("bunq", &["known", "unchanged"], 1);
 
@@ -219,7 +210,7 @@ async fn each_call_is_shown_with_what_bunq_says_to_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_over_tls_about_a_user_is_read_with_the_session_in_custody() {
     test_timeout::start();
-    let bank = Bank::start().await;
+    let bank = bank().await;
     let id = bank.sandbox.populate(1)[0];
     user_in_custody(&bank.folder, &bank.sandbox, id).await;
     certificate(&bank.folder);
@@ -239,7 +230,7 @@ async fn a_call_over_tls_about_a_user_is_read_with_the_session_in_custody() {
     // Without the custody it is nobody's.
     let mut listening = bank.listen(&format!("{serving} --output csv"));
     bank.ensure("https", listening.port, &format!("USER_INFORMATION_INQUIRY --user {id} --custody users"));
-    bank.run(&format!("webhooks trigger USER_INFORMATION_INQUIRY {id}"));
+    bank.written(&format!("webhooks trigger USER_INFORMATION_INQUIRY {id}"));
     assert!(listening.line().starts_with("time,said_by,outcome,count,category,event_type,object_kind,object_id,id,"));
     assert!(listening.line().contains(",call,kept,1,USER_INFORMATION_INQUIRY,"));
     assert!(listening.line().contains(",bunq,foreign,1,"));
@@ -258,7 +249,7 @@ fn certificate(folder: &Folder) {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_is_refused_before_it_listens() {
     test_timeout::start();
-    let bank = Bank::start().await;
+    let bank = bank().await;
     certificate(&bank.folder);
     bank.folder.file("open.pem", &fs::read_to_string(bank.folder.path("key.pem")).unwrap());
     fs::set_permissions(bank.folder.path("open.pem"), Permissions::from_mode(0o644)).unwrap();

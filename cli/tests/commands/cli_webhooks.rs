@@ -22,18 +22,22 @@ const SHOWN: &str = "https://partner.example.com/\u{2026}";
 const PROVISION: &str = "PARTNER_USER_PROVISION";
 
 /// A bank, and the program for it, with a file that has the URL.
-struct Bank {
-    folder: Folder,
-    sandbox: Sandbox,
-    program: Command,
+pub(crate) struct Bank {
+    pub(crate) folder: Folder,
+    pub(crate) sandbox: Sandbox,
+    pub(crate) program: Command,
 }
 
 impl Bank {
     async fn start() -> Self {
+        Self::with_url(URL).await
+    }
+
+    pub(crate) async fn with_url(url: &str) -> Self {
         let (folder, sandbox) = (Folder::new(), Sandbox::start().await.unwrap());
         let mut program = program_with_session(&folder, &sandbox).await;
         program.current_dir(&folder.0).args(["--rehearse", "1000"]);
-        folder.file("url", &format!("{URL}\n"));
+        folder.file("url", &format!("{url}\n"));
         Self { folder, sandbox, program }
     }
 
@@ -42,7 +46,7 @@ impl Bank {
     }
 
     /// What a command writes, what it says, and its exit code. Neither has the secret of a URL.
-    fn run(&self, typed: &str) -> (String, String, i32) {
+    pub(crate) fn run(&self, typed: &str) -> (String, String, i32) {
         let run = ran(again(&self.program).args(typed.split(' ')));
         assert!(!run.0.contains(SEGMENT) && !run.1.contains(SEGMENT), "{typed}: {run:?}");
         run
