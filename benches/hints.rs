@@ -39,7 +39,7 @@ async fn measure() -> Result<()> {
     let receiver = Receiver::builder(Environment::Sandbox, SEGMENT).build(called.clone())?;
     let body = body()?;
     let mut figures = [(); 4].map(|()| Vec::new());
-    let mut spent = [0; 2];
+    let mut spent = [0; 3];
     // A second each, alternately. The first round is the warm-up.
     for round in 0..=ROUNDS {
         let (mut took, before) = (Vec::new(), cpu_time_of_all()?);
@@ -53,9 +53,11 @@ async fn measure() -> Result<()> {
         took.push(at_a_rate(|start| append(journal.clone(), start, true)).await?);
         let after = cpu_time_of_all()?;
         took.push(at_a_rate(|_| write(Arc::clone(&bare))).await?);
+        let after_bare = cpu_time_of_all()?;
         if round > 0 {
             spent[0] += after_calls - before;
             spent[1] += after - before_entries;
+            spent[2] += after_bare - after;
             figures.iter_mut().zip(took).for_each(|(figures, took)| figures.extend(took));
         }
     }
@@ -67,8 +69,12 @@ async fn measure() -> Result<()> {
         let at = |share: usize| figures[(figures.len() - 1) * share / 100];
         println!("{name:<30}{:>11.2}{:>10.2}{:>10.2}", at(50), at(99), at(100));
     }
-    let [calls, entries] = spent.map(|spent| spent as f64 / f64::from(A_SECOND * ROUNDS));
-    println!("\nCPU time: {calls:.2} ms a call of {} bytes, {:.2} ms an entry", body.len(), entries / 2.0);
+    let [calls, entries, bare] = spent.map(|spent| spent as f64 / f64::from(A_SECOND * ROUNDS));
+    println!(
+        "\nCPU time: {calls:.2} ms a call of {} bytes, {:.2} ms an entry, {bare:.2} ms a bare write",
+        body.len(),
+        entries / 2.0
+    );
     Ok(())
 }
 
