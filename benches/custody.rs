@@ -87,11 +87,14 @@ async fn make(folder: &Path, users: u64) -> Result<()> {
         Ok(entry)
     };
     for number in 1..=users.min(UNACTIVATED) {
-        custody.save(entry(number)?, text.as_str().into()).await?;
+        let entry = entry(number)?;
+        let lock = custody.lock(entry.provision_id).await?;
+        custody.save(&lock, entry, text.as_str().into()).await?;
     }
     let mut activated = entry(users)?;
     activated.is_activated = users > UNACTIVATED;
-    custody.save(activated, text.into()).await?;
+    let lock = custody.lock(activated.provision_id).await?;
+    custody.save(&lock, activated, text.into()).await?;
     let whole = fs::read_to_string(folder.join(format!("{users}.json")))?;
     let (id, len) = (format!("\"provision_id\":{users},"), users.to_string().len());
     let mut options = OpenOptions::new();

@@ -702,7 +702,8 @@ impl Block {
             let entry = self.custody.entry(id).await.unwrap().unwrap();
             let mut kept = self.kept_of_user().await.unwrap();
             kept["context"]["session"] = serde_json::Value::Null;
-            self.custody.save(entry, kept.to_string().into()).await.unwrap();
+            let lock = self.custody.lock(id).await.unwrap();
+            self.custody.save(&lock, entry, kept.to_string().into()).await.unwrap();
         } else if let Some(kept) = self.store.stored() {
             let mut kept: serde_json::Value = serde_json::from_str(kept.expose()).unwrap();
             kept["session"] = serde_json::Value::Null;

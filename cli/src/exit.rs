@@ -17,7 +17,7 @@ const MISSING: u8 = 24;
 pub(super) const INTERRUPTED: u8 = 130;
 
 /// The exit code of each kind of failure, with what it means.
-const KINDS: [(ErrorKind, u8, &str); 22] = [
+const KINDS: [(ErrorKind, u8, &str); 23] = [
     (ErrorKind::InvalidInput, USAGE, "invalid input; nothing was sent"),
     (ErrorKind::Connect, 3, "no connection to bunq"),
     (ErrorKind::Connection, 4, "the connection broke"),
@@ -37,6 +37,7 @@ const KINDS: [(ErrorKind, u8, &str); 22] = [
     (ErrorKind::CredentialSpent, 16, "the credential is used or expired"),
     (ErrorKind::Duplicate, 17, "there are several provisions or OAuth clients, where there is to be one"),
     (ErrorKind::Context, 18, "the context file or the custody cannot be used"),
+    (ErrorKind::Busy, 25, "another process has held the lock of the context or a user too long"),
     (ErrorKind::Storage, 21, "the journal or the receipts cannot be used"),
     (ErrorKind::ShutDown, INTERRUPTED, "interrupted"),
     (ErrorKind::Internal, INTERNAL, "this machine or this program failed"),
@@ -343,7 +344,7 @@ fn hint_of_kind(error: &Error) -> Option<&'static str> {
             "check the id, and whose object it is: `bunq-partner help operations` says what can be listed"
         }
         ErrorKind::RateLimited => "try again later: bunq counts the calls of all programs at this address together",
-        ErrorKind::Maintenance => "try again later",
+        ErrorKind::Maintenance | ErrorKind::Busy => "try again later",
         ErrorKind::InvalidResponse => "bunq has changed something, or it is not bunq: is there a newer bunq-partner?",
         ErrorKind::Rejected => "what bunq says is above; its support asks for the response id",
         ErrorKind::WaitTimeout => "`bunq-partner watch ID` goes on waiting",

@@ -337,16 +337,16 @@ enum Subject {
 
 fn subject(error: &Error) -> Subject {
     use ErrorKind::{
-        Connect, Connection, Context, CredentialSpent, Duplicate, Forbidden, Internal, InvalidInput, InvalidResponse,
-        Maintenance, NotFound, Permits, RateLimited, Rejected, Server, ShutDown, Signature, Storage, Timeout,
-        Unattainable, Unauthorized, WaitTimeout,
+        Busy, Connect, Connection, Context, CredentialSpent, Duplicate, Forbidden, Internal, InvalidInput,
+        InvalidResponse, Maintenance, NotFound, Permits, RateLimited, Rejected, Server, ShutDown, Signature, Storage,
+        Timeout, Unattainable, Unauthorized, WaitTimeout,
     };
     match error.kind() {
         Unauthorized | Forbidden => Subject::Key,
         Rejected if matches!(error.status(), Some(402 | 466)) => Subject::Key,
         InvalidInput | NotFound | Rejected | Unattainable | Duplicate => Subject::Row,
         Connect | Connection | Timeout | InvalidResponse | Signature | RateLimited | Permits | Maintenance | Server
-        | WaitTimeout | CredentialSpent | Context | Storage | ShutDown | Internal => Subject::Other,
+        | WaitTimeout | CredentialSpent | Context | Busy | Storage | ShutDown | Internal => Subject::Other,
     }
 }
 

@@ -8,7 +8,7 @@ use tokio::task::spawn_blocking;
 use tracing::Span;
 
 use super::interface::{Custody, CustodyEntry, CustodyFilter};
-use super::turns::Turns;
+use super::turns::{Turn, Turns};
 use super::user_folder::UserFolder;
 use crate::error::Error;
 use crate::files::lock::{Locked, lock_alone};
@@ -50,32 +50,19 @@ struct Inner {
     /// The lock of the folder, once something was used.
     claim: OnceCell<Locked>,
     turns: Turns,
-    /// There is one at a time. If the caller of a save gives up, its lock is released but the write goes on.
-    writes: watch::Sender<Writes>,
+    /// Whether something is written: one thing at a time.
+    is_writing: watch::Sender<bool>,
 }
 
-/// How many writes have begun, and how many of them have ended.
-#[derive(Debug, Clone, Copy, Default)]
-struct Writes {
-    begun: u64,
-    ended: u64,
-}
-
-impl Writes {
-    /// Whether a write begins now: none is running.
-    fn begin(&mut self) -> bool {
-        let begins = self.begun == self.ended;
-        self.begun += u64::from(begins);
-        begins
-    }
-}
+/// The lock of a user. The claim lasts as long.
+type UsersLock = (Turn, FileCustody);
 
 /// Exists while something is written. The claim lasts as long.
 struct Write(FileCustody);
 
 impl Drop for Write {
     fn drop(&mut self) {
-        self.0.0.writes.send_modify(|writes| writes.ended = writes.begun);
+        self.0.0.is_writing.send_replace(false);
     }
 }
 
@@ -85,8 +72,8 @@ impl FileCustody {
     /// A relative path is relative to the current folder of the process.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
         let folder = Arc::new(UserFolder::new(folder.into()));
-        let (claim, turns, writes) = (OnceCell::new(), Turns::default(), watch::Sender::default());
-        Self(Arc::new(Inner { folder, claim, turns, writes }))
+        let (claim, turns, is_writing) = (OnceCell::new(), Turns::default(), watch::Sender::default());
+        Self(Arc::new(Inner { folder, claim, turns, is_writing }))
     }
 
     /// Locks the folder for this process, unless it is locked already.
@@ -117,9 +104,26 @@ impl FileCustody {
         self.0.claim.get_or_try_init(claim).await.map(drop)
     }
 
-    /// Makes a change, which goes on if the caller gives up.
-    async fn write(&self, write: impl FnOnce(&UserFolder) -> Result<(), Error> + Send + 'static) -> Result<(), Error> {
+    /// Makes a change of a user, which goes on and keeps the lock if the caller gives up.
+    async fn change(
+        &self,
+        lock: &ContextLock,
+        id: ProvisionId,
+        change: impl FnOnce(&UserFolder) -> Result<(), Error> + Send + 'static,
+    ) -> Result<(), Error> {
         self.claim().await?;
+        let turn = lock.guard::<UsersLock>().map(|(turn, _)| turn);
+        Turn::check(turn, &self.0.turns, id, || self.name_of(id))?;
+        let lock = lock.clone();
+        self.write(move |folder| {
+            let _lock = lock;
+            change(folder)
+        })
+        .await
+    }
+
+    /// Writes to the folder, which is claimed. That goes on if the caller gives up.
+    async fn write(&self, write: impl FnOnce(&UserFolder) -> Result<(), Error> + Send + 'static) -> Result<(), Error> {
         let writing = self.begin_write().await;
         self.blocking(move |folder| {
             let written = write(folder);
@@ -131,18 +135,12 @@ impl FileCustody {
 
     /// Waits until nothing is written. Whoever waits is told of that, and is not handed the turn: a future that is not polled would keep it.
     async fn begin_write(&self) -> Write {
-        let mut writes = self.0.writes.subscribe();
-        while !self.0.writes.send_if_modified(Writes::begin) {
+        let mut is_writing = self.0.is_writing.subscribe();
+        while !self.0.is_writing.send_if_modified(|is_writing| !std::mem::replace(is_writing, true)) {
             // The sender is there as long as this.
-            let _ = writes.wait_for(|writes| writes.begun == writes.ended).await;
+            let _ = is_writing.wait_for(|is_writing| !is_writing).await;
         }
         Write(self.clone())
-    }
-
-    /// Waits for the end of a write that is running.
-    async fn written(&self) {
-        let begun = self.0.writes.borrow().begun;
-        let _ = self.0.writes.subscribe().wait_for(|writes| writes.ended >= begun).await;
     }
 
     /// Runs `work` on a thread that may block.
@@ -173,21 +171,24 @@ impl Custody for FileCustody {
         })
     }
 
-    fn save(&self, entry: CustodyEntry, text: Secret) -> BoxFuture<'_, Result<(), Error>> {
-        Box::pin(self.write(move |folder| folder.write(&entry, &text)))
+    fn save<'a>(
+        &'a self,
+        lock: &'a ContextLock,
+        entry: CustodyEntry,
+        text: Secret,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(self.change(lock, entry.provision_id, move |folder| folder.write(&entry, &text)))
     }
 
-    fn remove(&self, id: ProvisionId) -> BoxFuture<'_, Result<(), Error>> {
-        Box::pin(self.write(move |folder| folder.remove(id)))
+    fn remove<'a>(&'a self, lock: &'a ContextLock, id: ProvisionId) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(self.change(lock, id, move |folder| folder.remove(id)))
     }
 
     fn lock(&self, id: ProvisionId) -> BoxFuture<'_, Result<ContextLock, Error>> {
         Box::pin(async move {
             self.claim().await?;
-            let turn = self.0.turns.take(id).await;
-            // A write of an earlier holder that has given up may still be running.
-            self.written().await;
-            Ok(ContextLock::new((turn, self.clone())))
+            let lock: UsersLock = (self.0.turns.take(id).await, self.clone());
+            Ok(ContextLock::new(lock))
         })
     }
 

@@ -67,11 +67,13 @@ pub enum CustodyFilter {
 /// - **Durability.** When `save` or `remove` returns, its effect survives a crash of the process and of the machine. Whenever a
 ///   crash comes, `load` then returns the old text or the new one, never a part.
 /// - **One at a time.** No two holders have the lock of one user, in this process and in others that may use the custody. The end
-///   of a process, however it ends, releases its locks. A custody that cannot be shared refuses a second process, with an error of
+///   of a process, however it ends, releases its locks. `save` and `remove` get the lock that the caller holds: where it can be lost,
+///   as with a lease in a database, they fail once somebody else has taken it. A custody that cannot be shared refuses a second process, with an error of
 ///   `load`, `save`, `remove` and `lock`; `list` and `entry` work for everybody.
 /// - **Secrecy.** Only the text is secret. It is in no name, no `Debug`, no error and no log, and nobody else can read or change
 ///   it where it is kept. What is left of a crash, such as half a file, is removed.
-/// - **Errors.** They are made with [`Error::context`], and name the custody, the user, and what to do.
+/// - **Errors.** They are made with [`Error::context`], or with [`Error::busy`] if somebody else holds a lock for too long, and name the
+///   custody, the user, and what to do.
 ///
 /// No method may block its thread. The client waits for each up to its
 /// [operation timeout](crate::ClientBuilder::operation_timeout).
@@ -94,27 +96,30 @@ pub trait Custody: fmt::Debug + Send + Sync + 'static {
     /// another process uses the custody.
     fn load(&self, id: ProvisionId) -> BoxFuture<'_, Result<Option<Secret>, Error>>;
 
-    /// Replaces the text and the entry of the user `entry.provision_id`. Both are replaced together. The caller holds the lock of
-    /// the user.
+    /// Replaces the text and the entry of the user `entry.provision_id`. Both are replaced together. `lock` is the lock of this user,
+    /// which the caller holds. What goes on after this was dropped keeps a clone of it.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Context`](crate::ErrorKind::Context) if they cannot be written. What is kept is then the old or the new.
-    fn save(&self, entry: CustodyEntry, text: Secret) -> BoxFuture<'_, Result<(), Error>>;
+    /// [`ErrorKind::Context`](crate::ErrorKind::Context) if they cannot be written, or if the lock was lost. What is kept is then the
+    /// old or the new.
+    fn save<'a>(&'a self, lock: &'a ContextLock, entry: CustodyEntry, text: Secret)
+    -> BoxFuture<'a, Result<(), Error>>;
 
-    /// Removes the text and the entry of a user, if there are any. The caller holds the lock of the user.
+    /// Removes the text and the entry of a user, if there are any. `lock` is as in [`save`](Self::save).
     ///
     /// # Errors
     ///
     /// Like [`save`](Self::save).
-    fn remove(&self, id: ProvisionId) -> BoxFuture<'_, Result<(), Error>>;
+    fn remove<'a>(&'a self, lock: &'a ContextLock, id: ProvisionId) -> BoxFuture<'a, Result<(), Error>>;
 
     /// Waits until the lock of a user is free, and takes it. Dropping the [`ContextLock`] releases it. The user need not be in the
     /// custody.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Context`](crate::ErrorKind::Context) if it cannot be taken, or if another process uses the custody.
+    /// [`ErrorKind::Context`](crate::ErrorKind::Context) if it cannot be taken, or if another process uses the custody, and
+    /// [`ErrorKind::Busy`](crate::ErrorKind::Busy) if this gives up because somebody else holds it.
     fn lock(&self, id: ProvisionId) -> BoxFuture<'_, Result<ContextLock, Error>>;
 
     /// Returns the next entries after the user `after`, with ascending ids: as many as fit into a page, and none only if there are
@@ -152,12 +157,17 @@ impl<T: Custody + ?Sized> Custody for Arc<T> {
         (**self).load(id)
     }
 
-    fn save(&self, entry: CustodyEntry, text: Secret) -> BoxFuture<'_, Result<(), Error>> {
-        (**self).save(entry, text)
+    fn save<'a>(
+        &'a self,
+        lock: &'a ContextLock,
+        entry: CustodyEntry,
+        text: Secret,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        (**self).save(lock, entry, text)
     }
 
-    fn remove(&self, id: ProvisionId) -> BoxFuture<'_, Result<(), Error>> {
-        (**self).remove(id)
+    fn remove<'a>(&'a self, lock: &'a ContextLock, id: ProvisionId) -> BoxFuture<'a, Result<(), Error>> {
+        (**self).remove(lock, id)
     }
 
     fn lock(&self, id: ProvisionId) -> BoxFuture<'_, Result<ContextLock, Error>> {

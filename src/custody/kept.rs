@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::index::{Granted, UserIndex};
 use super::interface::{Custody, CustodyEntry, CustodyFilter};
 use super::record::UserRecord;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind, Sent};
 use crate::session::context::{ContextLock, ContextStore, Identity};
 use crate::text::duration;
 use crate::transport::credentials::BoxFuture;
@@ -85,7 +85,7 @@ impl Records {
     /// Returns the next page of entries: see [`Custody::list`].
     async fn list(&self, filter: CustodyFilter, after: Option<ProvisionId>) -> Result<Vec<CustodyEntry>, Error> {
         let name = || self.0.custody.name();
-        self.in_time(name, "was not listed", self.0.custody.list(filter, after)).await
+        self.in_time(ErrorKind::Context, name, "was not listed", self.0.custody.list(filter, after)).await
     }
 
     /// Yields the entries of all pages.
@@ -108,20 +108,26 @@ impl Records {
     /// Reads what is kept of nobody: a custody that cannot be used refuses it.
     pub(crate) async fn check(&self) -> Result<(), Error> {
         let nobody = ProvisionId::try_from(i64::MAX)?;
-        self.in_time(|| self.0.custody.name(), "was not read", self.0.custody.load(nobody)).await.map(drop)
+        self.in_time(ErrorKind::Context, || self.0.custody.name(), "was not read", self.0.custody.load(nobody))
+            .await
+            .map(drop)
     }
 
-    /// Waits for a step of the custody, as long as a call may take.
+    /// Waits for a step of the custody, as long as a call may take: then it fails with the kind `late`.
     async fn in_time<T>(
         &self,
+        late: ErrorKind,
         name: impl Fn() -> String,
         problem: &str,
         step: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
         runtime::check()?;
         let within = self.0.patience;
-        let late = |_| Err(refused(&name(), format_args!("{problem} within {}: try again", duration(within))));
-        timeout(within, step).await.unwrap_or_else(late)
+        let is_late = |_| {
+            let problem = format_args!("{} {problem} within {}: try again", name(), duration(within));
+            Err(Error::new(late, Sent::No, problem))
+        };
+        timeout(within, step).await.unwrap_or_else(is_late)
     }
 }
 
@@ -132,7 +138,7 @@ impl Kept {
 
     /// Returns what can be told of the user, also while another process uses the custody.
     pub(crate) async fn entry(&self) -> Result<Option<CustodyEntry>, Error> {
-        self.in_time("was not read", self.custody().entry(self.id)).await
+        self.in_time(ErrorKind::Context, "was not read", self.custody().entry(self.id)).await
     }
 
     /// Reads the record, to act for the user with it.
@@ -142,7 +148,7 @@ impl Kept {
     /// [`ErrorKind::Context`](crate::ErrorKind::Context) if it must not be used: it is damaged, or of another bank, key or user, or
     /// its credential is unused and was stored in the future.
     pub(crate) async fn record(&self) -> Result<Option<UserRecord>, Error> {
-        let record = self.in_time("was not read", self.load()).await?;
+        let record = self.in_time(ErrorKind::Context, "was not read", self.load()).await?;
         let Some(record) = record else { return Ok(None) };
         record.check_clock(Timestamp::now()).map_err(|problem| self.refused(problem))?;
         Ok(Some(record))
@@ -150,7 +156,7 @@ impl Kept {
 
     /// Takes the lock of the user. Whoever holds it can read, and nobody can change what is kept.
     pub(crate) async fn lock(&self) -> Result<ContextLock, Error> {
-        self.in_time("was not locked", self.custody().lock(self.id)).await
+        self.in_time(ErrorKind::Busy, NOT_LOCKED, self.custody().lock(self.id)).await
     }
 
     /// Stores a token that bunq has shown, before a session is opened with it. The context goes, unless the token is there already:
@@ -203,29 +209,29 @@ impl Kept {
         &self,
         change: impl FnOnce(&mut Option<UserRecord>) -> Result<T, String> + Send + 'static,
     ) -> Result<T, Error> {
-        let changed = async {
-            let (kept, (mut caller, changed)) = (self.clone(), oneshot::channel());
-            // The task waits for the lock too: a future that is not polled would keep it.
-            let changing = async move {
-                let lock = match select(kept.custody().lock(kept.id), pin!(caller.closed())).await {
-                    Either::Left((lock, _)) => lock,
-                    Either::Right(_) => return,
-                };
-                let changed = match lock {
-                    Ok(_lock) => kept.change_locked(change).await,
-                    Err(error) => Err(error),
-                };
-                let _ = caller.send(changed);
+        runtime::check()?;
+        let (kept, (has_locked, locked), (mut caller, changed)) =
+            (self.clone(), oneshot::channel(), oneshot::channel());
+        // The task waits for the lock too: a future that is not polled would keep it.
+        let changing = async move {
+            let lock = match select(kept.custody().lock(kept.id), pin!(caller.closed())).await {
+                Either::Left((Ok(lock), _)) => lock,
+                Either::Left((Err(error), _)) => return drop(has_locked.send(Err(error))),
+                Either::Right(_) => return,
             };
-            runtime::spawn(Span::current(), Box::pin(changing));
-            changed.await.unwrap_or_else(|_| Err(self.refused("was not changed: the task was aborted")))
+            let _ = has_locked.send(Ok(()));
+            let _ = caller.send(kept.change_locked(&lock, change).await);
         };
-        self.in_time("was not changed", changed).await
+        runtime::spawn(Span::current(), Box::pin(changing));
+        let aborted = |_| self.refused("was not changed: the task was aborted");
+        self.in_time(ErrorKind::Busy, NOT_LOCKED, async { locked.await.map_err(aborted).flatten() }).await?;
+        self.in_time(ErrorKind::Context, "was not changed", async { changed.await.map_err(aborted).flatten() }).await
     }
 
     /// Makes a change for a caller that holds the lock.
     async fn change_locked<T>(
         &self,
+        lock: &ContextLock,
         change: impl FnOnce(&mut Option<UserRecord>) -> Result<T, String>,
     ) -> Result<T, Error> {
         let custody = self.custody();
@@ -239,12 +245,12 @@ impl Kept {
                 if text.as_ref() != Some(&encoded) {
                     let entry = record.entry(self.id);
                     let ids = entry.user_ids();
-                    custody.save(entry, encoded).await?;
+                    custody.save(lock, entry, encoded).await?;
                     self.records.0.index.kept(self.id, ids);
                 }
             }
             None if text.is_some() => {
-                custody.remove(self.id).await?;
+                custody.remove(lock, self.id).await?;
                 self.records.0.index.removed(self.id);
             }
             None => {}
@@ -265,14 +271,22 @@ impl Kept {
         &*self.records.0.custody
     }
 
-    async fn in_time<T>(&self, problem: &str, step: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-        self.records.in_time(|| self.custody().name_of(self.id), problem, step).await
+    async fn in_time<T>(
+        &self,
+        late: ErrorKind,
+        problem: &str,
+        step: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        self.records.in_time(late, || self.custody().name_of(self.id), problem, step).await
     }
 
     fn refused(&self, problem: impl fmt::Display) -> Error {
         refused(&self.custody().name_of(self.id), problem)
     }
 }
+
+/// That another holds the lock of a record.
+const NOT_LOCKED: &str = "was not unlocked by its holder";
 
 /// Ends of sentences about a record that is not there, or not the same any more.
 const REPLACED: &str = "has another token by now: the session with the one before it is over; call again";
@@ -301,8 +315,8 @@ impl ContextStore for TokensContext {
         })
     }
 
-    fn save(&self, context: Secret) -> BoxFuture<'_, Result<(), Error>> {
-        Box::pin(self.kept.change_locked(|kept| {
+    fn save<'a>(&'a self, lock: &'a ContextLock, context: Secret) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(self.kept.change_locked(lock, |kept| {
             let record = kept.as_mut().ok_or(NOT_KEPT)?;
             if record.token != self.token {
                 return Err(REPLACED.into());

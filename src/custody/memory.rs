@@ -6,7 +6,7 @@ use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::{Arc, Mutex};
 
 use super::interface::{Custody, CustodyEntry, CustodyFilter};
-use super::turns::Turns;
+use super::turns::{Turn, Turns};
 use crate::error::Error;
 use crate::session::context::ContextLock;
 use crate::sync::lock;
@@ -31,6 +31,10 @@ impl MemoryCustody {
     pub fn new() -> Self {
         Self::default()
     }
+
+    fn check(&self, held: &ContextLock, id: ProvisionId) -> Result<(), Error> {
+        Turn::check(held.guard(), &self.turns, id, || self.name_of(id))
+    }
 }
 
 impl fmt::Debug for MemoryCustody {
@@ -48,15 +52,22 @@ impl Custody for MemoryCustody {
         Box::pin(async move { Ok(lock(&self.users).get(&id).map(|(_, text)| text.clone())) })
     }
 
-    fn save(&self, entry: CustodyEntry, text: Secret) -> BoxFuture<'_, Result<(), Error>> {
+    fn save<'a>(
+        &'a self,
+        held: &'a ContextLock,
+        entry: CustodyEntry,
+        text: Secret,
+    ) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(async move {
+            self.check(held, entry.provision_id)?;
             lock(&self.users).insert(entry.provision_id, (entry, text));
             Ok(())
         })
     }
 
-    fn remove(&self, id: ProvisionId) -> BoxFuture<'_, Result<(), Error>> {
+    fn remove<'a>(&'a self, held: &'a ContextLock, id: ProvisionId) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(async move {
+            self.check(held, id)?;
             lock(&self.users).remove(&id);
             Ok(())
         })

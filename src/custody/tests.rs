@@ -8,7 +8,7 @@ use super::*;
 use crate::environment::Environment;
 use crate::error::{Error, ErrorKind};
 use crate::operation::Operation;
-use crate::session::context::{ContextStore, Identity};
+use crate::session::context::{ContextLock, ContextStore, Identity};
 use crate::types::ProvisionId;
 
 const BASE_URL: &str = "https://partner-api.sandbox.bunq.com/v1";
@@ -52,7 +52,14 @@ async fn stored(custody: &MemoryCustody) -> Value {
 }
 
 async fn put(custody: &MemoryCustody, text: &str) {
-    custody.save(CustodyEntry::new(id(7)), text.into()).await.unwrap();
+    let held = custody.lock(id(7)).await.unwrap();
+    custody.save(&held, CustodyEntry::new(id(7)), text.into()).await.unwrap();
+}
+
+/// Saves under the lock of the store.
+async fn save(store: &impl ContextStore, context: &str) -> Result<(), Error> {
+    let held = store.lock().await?;
+    store.save(&held, context.into()).await
 }
 
 /// What reading a record says that `edit` has changed. It must not be changed, and show no secret.
@@ -71,7 +78,7 @@ async fn refusal_of(custody: &MemoryCustody, text: &str) -> String {
         kept.store(token("another-token")).await.unwrap_err(),
         kept.remove().await.unwrap_err(),
         ContextStore::load(&kept.context_of(TOKEN.into())).await.unwrap_err(),
-        ContextStore::save(&kept.context_of(TOKEN.into()), CONTEXT.into()).await.unwrap_err(),
+        save(&kept.context_of(TOKEN.into()), CONTEXT).await.unwrap_err(),
     ];
     let [error, others @ ..] = errors;
     assert!(others.iter().all(|other| other.to_string() == error.to_string()), "{error} {others:?}");
@@ -135,12 +142,12 @@ async fn a_token_is_stored_once_and_its_context_beside_it() {
     let entry = || async { kept.entry().await.unwrap().unwrap() };
     assert_eq!((entry().await.is_activated, entry().await.expiry), (false, token(TOKEN).expiry));
     // An installation alone activates nothing.
-    ContextStore::save(&kept.context_of(TOKEN.into()), r#"{"format": 1, "session": null}"#.into()).await.unwrap();
+    save(&kept.context_of(TOKEN.into()), r#"{"format": 1, "session": null}"#).await.unwrap();
     assert!(!entry().await.is_activated);
-    ContextStore::save(&kept.context_of(TOKEN.into()), CONTEXT.into()).await.unwrap();
+    save(&kept.context_of(TOKEN.into()), CONTEXT).await.unwrap();
     assert!(entry().await.is_activated && kept.record().await.unwrap().unwrap().is_activated);
     // A session that was ended does not make the credential unused.
-    ContextStore::save(&kept.context_of(TOKEN.into()), r#"{"format": 1, "session": null}"#.into()).await.unwrap();
+    save(&kept.context_of(TOKEN.into()), r#"{"format": 1, "session": null}"#).await.unwrap();
     assert!(entry().await.is_activated);
 
     // A session names the user. A later one that does not, and another credential, change nothing of that.
@@ -153,12 +160,12 @@ async fn a_token_is_stored_once_and_its_context_beside_it() {
         (r#"{"session": null}"#, [Some(21), Some(20)]),
         (r#"{"session": {"user": {"kind": "ApiKey", "id": 22}}}"#, [Some(22), Some(20)]),
     ] {
-        ContextStore::save(&kept.context_of(TOKEN.into()), context.into()).await.unwrap();
+        save(&kept.context_of(TOKEN.into()), context).await.unwrap();
         assert_eq!(ids().await, expected, "{context}");
     }
 
     // The same token changes nothing; another one is another credential's.
-    ContextStore::save(&kept.context_of(TOKEN.into()), CONTEXT.into()).await.unwrap();
+    save(&kept.context_of(TOKEN.into()), CONTEXT).await.unwrap();
     let before = custody.load(id(7)).await.unwrap();
     kept.store(token(TOKEN)).await.unwrap();
     assert_eq!(custody.load(id(7)).await.unwrap(), before);
@@ -172,7 +179,7 @@ async fn a_token_is_stored_once_and_its_context_beside_it() {
     // The session with the token before it neither reads nor changes what is of the other.
     let before = custody.load(id(7)).await.unwrap();
     let old = kept.context_of(TOKEN.into());
-    for error in [old.load().await.unwrap_err(), old.save(CONTEXT.into()).await.unwrap_err()] {
+    for error in [old.load().await.unwrap_err(), save(&old, CONTEXT).await.unwrap_err()] {
         assert!(error.to_string().contains("has another token by now"), "{error}");
     }
     assert_eq!(custody.load(id(7)).await.unwrap(), before);
@@ -257,7 +264,7 @@ async fn an_unused_credential_of_the_future_is_refused_with_the_clock() {
     kept.store(token("another-token")).await.unwrap();
     assert!(kept.record().await.is_ok());
     stored(3600).await.unwrap();
-    ContextStore::save(&kept.context_of("another-token".into()), CONTEXT.into()).await.unwrap();
+    save(&kept.context_of("another-token".into()), CONTEXT).await.unwrap();
     assert!(kept.record().await.is_ok(), "a credential in use does not expire");
 }
 
@@ -406,6 +413,26 @@ async fn a_change_that_is_not_polled_holds_up_no_other() {
     assert_eq!(stored(&custody).await["is_activated"], false, "it was made before");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_lock_that_is_not_released_is_busy() {
+    test_timeout::start();
+    let (custody, kept) = with_user().await;
+    let before = stored(&custody).await;
+    let held = custody.lock(id(7)).await.unwrap();
+    let locked = kept.lock().await.map(drop);
+    for outcome in [locked, kept.remove().await.map(drop), kept.store(token("another-token")).await] {
+        let error = outcome.unwrap_err();
+        assert!(error.kind() == ErrorKind::Busy && error.is_retryable(), "{error:?}");
+        let expected =
+            "the custody in memory: the record of provision 7 was not unlocked by its holder within 1 min: try again";
+        assert_eq!(error.to_string(), expected);
+    }
+    // What was given up is not done later.
+    drop(held);
+    drop(kept.lock().await.unwrap());
+    assert_eq!(stored(&custody).await, before);
+}
+
 #[tokio::test]
 async fn locks_that_nobody_has_take_no_memory() {
     test_timeout::start();
@@ -424,13 +451,34 @@ async fn locks_that_nobody_has_take_no_memory() {
     assert_eq!(turns.count(), 0);
 }
 
+/// A lock of another user, of another custody, or of another kind.
+#[tokio::test]
+async fn a_user_is_changed_with_its_own_lock_alone() {
+    test_timeout::start();
+    let (custody, _) = with_user().await;
+    let before = custody.load(id(7)).await.unwrap();
+    for held in
+        [custody.lock(id(8)).await.unwrap(), MemoryCustody::new().lock(id(7)).await.unwrap(), ContextLock::new(())]
+    {
+        let saved = custody.save(&held, CustodyEntry::new(id(7)), "text".into()).await;
+        for error in [saved.unwrap_err(), custody.remove(&held, id(7)).await.unwrap_err()] {
+            assert_eq!(error.kind(), ErrorKind::Context);
+            let expected =
+                "the custody in memory: the record of provision 7 is changed with its own lock alone: take that before";
+            assert_eq!(error.to_string(), expected);
+        }
+    }
+    assert_eq!(custody.load(id(7)).await.unwrap(), before);
+}
+
 #[tokio::test]
 async fn pages_come_in_the_order_of_the_ids() {
     test_timeout::start();
     let custody = MemoryCustody::new();
     for number in (1..=2500_u64).rev() {
         let is_activated = number % 2 == 0;
-        custody.save(CustodyEntry { is_activated, ..CustodyEntry::new(id(number)) }, "text".into()).await.unwrap();
+        let (held, entry) = (custody.lock(id(number)).await.unwrap(), CustodyEntry::new(id(number)));
+        custody.save(&held, CustodyEntry { is_activated, ..entry }, "text".into()).await.unwrap();
     }
     for (filter, expected) in [(CustodyFilter::All, 2500), (CustodyFilter::Unactivated, 1250)] {
         let listed: Vec<_> =

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::OwnedMutexGuard;
 
+use crate::error::Error;
 use crate::sync::lock;
 use crate::types::ProvisionId;
 
@@ -42,6 +43,21 @@ impl Turns {
     #[cfg(test)]
     pub(super) fn count(&self) -> usize {
         lock(&self.0).len()
+    }
+}
+
+impl Turn {
+    /// Fails if this is not the lock of the user `id` among `turns`. `name` names the user's record.
+    pub(super) fn check(
+        turn: Option<&Self>,
+        turns: &Turns,
+        id: ProvisionId,
+        name: impl Fn() -> String,
+    ) -> Result<(), Error> {
+        if turn.is_some_and(|turn| turn.id == id && Arc::ptr_eq(&turn.turns.0, &turns.0)) {
+            return Ok(());
+        }
+        Err(Error::context(format_args!("{} is changed with its own lock alone: take that before", name())))
     }
 }
 

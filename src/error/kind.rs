@@ -8,7 +8,7 @@ use std::fmt;
 /// [`InvalidResponse`](Self::InvalidResponse), [`Signature`](Self::Signature), [`Unauthorized`](Self::Unauthorized),
 /// [`Forbidden`](Self::Forbidden), [`NotFound`](Self::NotFound), [`RateLimited`](Self::RateLimited),
 /// [`Maintenance`](Self::Maintenance), [`Rejected`](Self::Rejected), [`Server`](Self::Server) and
-/// [`Internal`](Self::Internal), with [`Context`](Self::Context) if a [`ContextStore`](crate::ContextStore) is used, and with
+/// [`Internal`](Self::Internal), with [`Context`](Self::Context) and [`Busy`](Self::Busy) if a [`ContextStore`](crate::ContextStore) is used, and with
 /// [`Permits`](Self::Permits) if a [`PermitStore`](crate::PermitStore) is used, and with [`ShutDown`](Self::ShutDown) after a shutdown.
 /// The documentation of a method lists only the kinds that it adds.
 ///
@@ -65,6 +65,8 @@ pub enum ErrorKind {
     Duplicate,
     /// The stored context cannot be used or written.
     Context,
+    /// Somebody else has held the lock of a stored context or of a user in custody for as long as a call may take. Nothing was sent.
+    Busy,
     /// The [`Journal`](crate::Journal) of bulk work, a journal of hints or the [receipts](crate::ReceiptFile) cannot be read or written,
     /// or belong to something else.
     Storage,
@@ -97,6 +99,7 @@ impl ErrorKind {
             Self::CredentialSpent => "CredentialSpent",
             Self::Duplicate => "Duplicate",
             Self::Context => "Context",
+            Self::Busy => "Busy",
             Self::Storage => "Storage",
             Self::ShutDown => "ShutDown",
             Self::Internal => "Internal",
@@ -115,6 +118,7 @@ impl ErrorKind {
                 | Self::Permits
                 | Self::Maintenance
                 | Self::Server
+                | Self::Busy
         )
     }
 }

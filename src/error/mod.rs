@@ -319,6 +319,14 @@ impl Error {
         Self::new(ErrorKind::Context, Sent::No, problem)
     }
 
+    /// Makes the error for a [`ContextStore`](crate::ContextStore) or a [`Custody`](crate::Custody) of your own whose lock somebody else
+    /// has held for too long. The call may succeed later: it is [retryable](Self::is_retryable).
+    ///
+    /// `problem` names what is locked and, if it is known, who holds it. It must not contain a secret.
+    pub fn busy(problem: impl fmt::Display) -> Self {
+        Self::new(ErrorKind::Busy, Sent::No, problem)
+    }
+
     /// Makes the error for a [`Journal`](crate::Journal) of your own that cannot be read or written.
     ///
     /// `problem` names the journal and says what to do.

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use tracing::Span;
 
 use super::context::{Context, ContextLock, ContextStore, Identity, Stored};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind, Sent};
 use crate::text::duration;
 use crate::transport::runtime::spawn;
 use crate::transport::trouble::Trouble;
@@ -42,28 +42,28 @@ impl Keeper {
                 None => Ok(ContextLock::new(Arc::clone(&self.own_lock).lock_owned().await)),
             }
         };
-        self.in_time("its lock was not released", locked, trouble).await
+        self.in_time(ErrorKind::Busy, "its lock was not released", locked, trouble).await
     }
 
     /// Reads the store. `None` if there is no store or if it is empty.
     pub(super) async fn load(&self, trouble: &Trouble) -> Result<Option<Stored>, Error> {
         let Some(store) = &self.store else { return Ok(None) };
-        let stored = self.in_time("its context was not loaded", store.load(), trouble).await?;
+        let stored = self.in_time(ErrorKind::Context, "its context was not loaded", store.load(), trouble).await?;
         let context = stored.map(|text| Stored::decode(&text, &self.identity)).transpose();
         context.map_err(|problem| self.error(problem))
     }
 
-    /// Saves a context in the store, if there is one.
-    pub(super) async fn save(&self, context: &Context, trouble: &Trouble) -> Result<(), Error> {
+    /// Saves a context in the store, if there is one, under its lock.
+    pub(super) async fn save(&self, lock: &ContextLock, context: &Context, trouble: &Trouble) -> Result<(), Error> {
         let Some(store) = &self.store else { return Ok(()) };
         let saved = async {
             let text = context.encode(&self.identity).map_err(|problem| self.error(problem))?;
-            let store = Arc::clone(store);
-            // A save that takes too long is not aborted.
-            let saving = spawn(Span::current(), Box::pin(async move { store.save(text).await }));
+            let (store, lock) = (Arc::clone(store), lock.clone());
+            // A save that takes too long is not aborted, and keeps the lock.
+            let saving = spawn(Span::current(), Box::pin(async move { store.save(&lock, text).await }));
             saving.await.unwrap_or_else(|error| Err(self.error(error)))
         };
-        let saved = self.in_time("its context was not saved", saved, trouble).await;
+        let saved = self.in_time(ErrorKind::Context, "its context was not saved", saved, trouble).await;
         if let Err(error) = &saved {
             // The client itself continues with the context in memory.
             tracing::warn!(%error, "the context is not kept: other processes and the next run do not have it");
@@ -71,26 +71,29 @@ impl Keeper {
         saved
     }
 
-    /// Runs a step of the store, for at most as long as a call may take. Everything that waits for the session waits
-    /// for it too.
+    /// Runs a step of the store, for at most as long as a call may take: then it fails with the kind `late`. Everything that waits for the
+    /// session waits for it too.
     async fn in_time<T>(
         &self,
+        late: ErrorKind,
         problem: &str,
         step: impl Future<Output = Result<T, Error>>,
         trouble: &Trouble,
     ) -> Result<T, Error> {
         let within = self.patience;
-        trouble.note(Some(self.error(format_args!("{problem} so far: try again"))));
-        let late = |_| Err(self.error(format_args!("{problem} within {}: try again", duration(within))));
-        let done = timeout(within, step).await.unwrap_or_else(late);
+        trouble.note(Some(self.error_of(late, format_args!("{problem} so far: try again"))));
+        let is_late = |_| Err(self.error_of(late, format_args!("{problem} within {}: try again", duration(within))));
+        let done = timeout(within, step).await.unwrap_or_else(is_late);
         trouble.note(None);
         done
     }
 
     pub(super) fn error(&self, problem: impl std::fmt::Display) -> Error {
-        match &self.store {
-            Some(store) => Error::context(format_args!("{}: {problem}", store.name())),
-            None => Error::context(format_args!("the session of this client: {problem}")),
-        }
+        self.error_of(ErrorKind::Context, problem)
+    }
+
+    fn error_of(&self, kind: ErrorKind, problem: impl std::fmt::Display) -> Error {
+        let name = self.store.as_ref().map_or_else(|| "the session of this client".to_owned(), |store| store.name());
+        Error::new(kind, Sent::No, format_args!("{name}: {problem}"))
     }
 }

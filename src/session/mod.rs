@@ -43,7 +43,7 @@ use tokio::time::Instant;
 use tracing::Span;
 
 pub use self::context::ContextSummary;
-use self::context::{Context, ContextStore, Identity, OpenSession};
+use self::context::{Context, ContextLock, ContextStore, Identity, OpenSession};
 pub use self::handshake::UserInstallation;
 use self::handshake::{ACCEPTED, Device};
 use self::keeper::Keeper;
@@ -453,7 +453,7 @@ impl Shared {
     async fn end(&self) -> Result<(), Error> {
         // An opening holds this lock too.
         let trouble = &Trouble::default();
-        let _lock = self.keeper.lock(trouble).await?;
+        let held = self.keeper.lock(trouble).await?;
         self.reload(trouble).await?;
         let Some(mut context) = self.state().context.clone() else { return Ok(()) };
         let Some(session) = context.session.take() else { return Ok(()) };
@@ -461,12 +461,12 @@ impl Shared {
         match handshake::end(&self.transport, credentials.clone()).await {
             // If bunq does not know the session any more, it is over. A refusal proves little, so bunq is asked.
             Err(error) if error.refuses_token() => match handshake::accepts(&self.transport, credentials).await {
-                Some(false) => self.keep(&context, trouble).await,
+                Some(false) => self.keep(&held, &context, trouble).await,
                 Some(true) if error.status() == Some(403) => Err(error.forbidden(ACCEPTED)),
                 Some(true) | None => Err(error),
             },
             Err(error) => Err(error),
-            Ok(()) => self.keep(&context, trouble).await,
+            Ok(()) => self.keep(&held, &context, trouble).await,
         }
     }
 
@@ -494,10 +494,10 @@ impl Shared {
         state.opened()
     }
 
-    async fn keep(&self, context: &Context, trouble: &Trouble) -> Result<(), Error> {
+    async fn keep(&self, held: &ContextLock, context: &Context, trouble: &Trouble) -> Result<(), Error> {
         self.owner.is_due(context.session.as_ref());
         self.state().context = Some(context.clone());
-        let saved = self.keeper.save(context, trouble).await;
+        let saved = self.keeper.save(held, context, trouble).await;
         self.state().is_unsaved = saved.is_err();
         saved
     }

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::time::Instant;
 
-use super::context::Context;
+use super::context::{Context, ContextLock};
 use super::refusal::Refusal;
 use super::users_turn::Work;
 use super::{Opened, Shared, handshake, left_of};
@@ -39,7 +39,7 @@ impl Shared {
         }
         // It may wait for long, and would keep what is stored of the user from all who change it.
         self.owner.stand_last(&self.transport, trouble, deadline).await?;
-        let _lock = self.keeper.lock(trouble).await?;
+        let held = self.keeper.lock(trouble).await?;
         // Another process may have opened a session meanwhile.
         if let Some(opened) = self.reload(trouble).await? {
             return Ok(opened);
@@ -49,7 +49,7 @@ impl Shared {
         if let Some(error) = self.state().refusal.as_ref().and_then(|refusal| refusal.still(installation.as_ref())) {
             return Err(error);
         }
-        let opened = self.open_with(known, before, trouble, deadline).await;
+        let opened = self.open_with(&held, known, before, trouble, deadline).await;
         if let Err(error) = &opened
             && error.is_from_bunq()
             && error.kind() == ErrorKind::Unauthorized
@@ -64,6 +64,7 @@ impl Shared {
     /// Opens a session with what is known, or with what it was opened with before.
     async fn open_with(
         &self,
+        held: &ContextLock,
         known: Option<Context>,
         before: Option<Context>,
         trouble: &Trouble,
@@ -71,13 +72,13 @@ impl Shared {
     ) -> Result<Opened, Error> {
         let tried = known.as_ref().map(|known| (Arc::clone(&known.installation), known.is_partners));
         let is_known = known.is_some();
-        let error = match self.advance(known, trouble, deadline).await {
+        let error = match self.advance(held, known, trouble, deadline).await {
             Ok(opened) => return Ok(opened),
             Err(error) => error,
         };
         if let Some(before) = before.filter(|_| error.is_from_bunq() && error.kind() == ErrorKind::Unauthorized) {
             tracing::info!("bunq takes the token with the installation of before alone");
-            return self.advance(Some(before), trouble, deadline).await;
+            return self.advance(held, Some(before), trouble, deadline).await;
         }
         // bunq may have forgotten the installation.
         if !is_known || !error.refuses_token() || error.operation() != Some(&Operation::CREATE_SESSION) {
@@ -86,7 +87,7 @@ impl Shared {
         if let Some((used, true)) = tried {
             // If the partner has another one by now, the user goes on with it.
             return match self.partners_other(&used, trouble).await? {
-                Some(other) => self.advance(Some(other), trouble, deadline).await,
+                Some(other) => self.advance(held, Some(other), trouble, deadline).await,
                 None => Err(error),
             };
         }
@@ -107,7 +108,7 @@ impl Shared {
         };
         if is_first {
             tracing::warn!("bunq does not accept the installation any more: another is made");
-            return self.advance(None, trouble, deadline).await;
+            return self.advance(held, None, trouble, deadline).await;
         }
         Err(error)
     }
@@ -120,13 +121,13 @@ impl Shared {
             unsaved.zip(state.opened())?
         };
         let saved = async {
-            let _lock = self.keeper.lock(trouble).await?;
+            let held = self.keeper.lock(trouble).await?;
             match self.load(trouble).await?.and_then(|stored| stored.session) {
                 Some(session) if self.state().is_usable(&session) => {
                     self.state().is_unsaved = false;
                     Ok(())
                 }
-                _ => self.keep(&context, trouble).await,
+                _ => self.keep(&held, &context, trouble).await,
             }
         };
         if let Err(error) = saved.await {
@@ -146,14 +147,14 @@ impl Shared {
                 stored.filter(|stored| made.as_ref() != Some(stored))
             }
         };
-        let _lock = self.keeper.lock(trouble).await?;
+        let held = self.keeper.lock(trouble).await?;
         // Fails here if the stored context belongs to another client, so that it is not replaced.
         let opened = self.reload(trouble).await?;
         let made = self.state().context.clone().filter(|made| Some(&made.installation) != used.as_ref());
         if let Some(made) = made {
             let taken = match opened {
                 Some(opened) => Ok(opened),
-                None => self.advance(Some(made), trouble, None).await,
+                None => self.advance(&held, Some(made), trouble, None).await,
             };
             // bunq may have forgotten that installation too.
             if let Ok(taken) = taken
@@ -162,12 +163,13 @@ impl Shared {
                 return Ok(taken);
             }
         }
-        self.advance(None, trouble, None).await
+        self.advance(&held, None, trouble, None).await
     }
 
     /// Makes those of the three calls that have not been made yet. Each result is saved at once.
     async fn advance(
         &self,
+        held: &ContextLock,
         known: Option<Context>,
         trouble: &Trouble,
         deadline: Option<Instant>,
@@ -176,9 +178,9 @@ impl Shared {
         let known = known.map(|context| Context { session: None, ..context });
         let is_prepared = known.as_ref().is_some_and(|context| context.device_registered);
         let made = &Mutex::new(Made { key: None, context: known });
-        let prepare = || async move { self.prepare(made, trouble).await.map(drop) };
+        let prepare = || async move { self.prepare(held, made, trouble).await.map(drop) };
         let attempt = |time| async move {
-            let context = self.prepare(made, trouble).await?;
+            let context = self.prepare(held, made, trouble).await?;
             let credentials = self.credentials_of(&context);
             let session = handshake::open(&self.transport, &self.device, credentials, trouble, time).await?;
             Ok((context, session))
@@ -194,14 +196,14 @@ impl Shared {
             state.has_given_up_unnamed &= session.user.is_none();
         }
         context.session = Some(session);
-        let kept = self.keep(&context, trouble).await;
+        let kept = self.keep(held, &context, trouble).await;
         // It is used in any case.
         self.owner.tell(activation);
         kept.map(|()| opened)
     }
 
     /// Makes the installation and the device, as far as they are missing in `made`.
-    async fn prepare(&self, made: &Mutex<Made>, trouble: &Trouble) -> Result<Context, Error> {
+    async fn prepare(&self, held: &ContextLock, made: &Mutex<Made>, trouble: &Trouble) -> Result<Context, Error> {
         let Made { key, context } = lock(made).clone();
         let mut context = match context {
             Some(context) => context,
@@ -217,7 +219,7 @@ impl Shared {
                 lock(made).context = Some(context.clone());
                 // What a token was used with stays until bunq takes it with another.
                 if !self.state().context.as_ref().is_some_and(|context| context.is_partners) {
-                    self.keep(&context, trouble).await?;
+                    self.keep(held, &context, trouble).await?;
                 }
                 context
             }
@@ -227,7 +229,7 @@ impl Shared {
             handshake::register(&self.transport, &self.device, credentials, trouble).await?;
             context.device_registered = true;
             lock(made).context = Some(context.clone());
-            self.keep(&context, trouble).await?;
+            self.keep(held, &context, trouble).await?;
         }
         Ok(context)
     }

@@ -46,12 +46,17 @@ impl Custody for Counted {
         self.custody.load(id)
     }
 
-    fn save(&self, entry: CustodyEntry, text: Secret) -> BoxFuture<'_, Result<(), Error>> {
-        self.custody.save(entry, text)
+    fn save<'a>(
+        &'a self,
+        lock: &'a ContextLock,
+        entry: CustodyEntry,
+        text: Secret,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        self.custody.save(lock, entry, text)
     }
 
-    fn remove(&self, id: ProvisionId) -> BoxFuture<'_, Result<(), Error>> {
-        self.custody.remove(id)
+    fn remove<'a>(&'a self, lock: &'a ContextLock, id: ProvisionId) -> BoxFuture<'a, Result<(), Error>> {
+        self.custody.remove(lock, id)
     }
 
     fn lock(&self, id: ProvisionId) -> BoxFuture<'_, Result<ContextLock, Error>> {
@@ -177,7 +182,8 @@ async fn all_provisions_of_a_person_are_known() {
     let ids: Vec<ProvisionId> = (1..=3_u64).map(|id| id.try_into().unwrap()).collect();
     for id in &ids {
         let granted_by = Some(person).filter(|_| *id != ids[1]);
-        custody.save(CustodyEntry { granted_by, ..CustodyEntry::new(*id) }, "text".into()).await.unwrap();
+        let held = custody.lock(*id).await.unwrap();
+        custody.save(&held, CustodyEntry { granted_by, ..CustodyEntry::new(*id) }, "text".into()).await.unwrap();
     }
     let client = Client::builder(Environment::Sandbox).api_key("sandbox_key").custody(custody).build().unwrap();
     assert_eq!(granted(&client.users(), person).await, Granted::To(vec![ids[2], ids[0]]));

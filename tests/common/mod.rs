@@ -138,7 +138,7 @@ impl ContextStore for MemoryStore {
         Box::pin(async { Ok(self.stored()) })
     }
 
-    fn save(&self, context: Secret) -> BoxFuture<'_, Result<(), Error>> {
+    fn save<'a>(&'a self, _lock: &'a ContextLock, context: Secret) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(async move {
             *self.stored.lock().unwrap() = Some(context);
             Ok(())
@@ -218,17 +218,22 @@ impl<C: Custody> Custody for EndingCustody<C> {
         self.custody.load(id)
     }
 
-    fn save(&self, entry: CustodyEntry, text: Secret) -> BoxFuture<'_, Result<(), Error>> {
+    fn save<'a>(
+        &'a self,
+        lock: &'a ContextLock,
+        entry: CustodyEntry,
+        text: Secret,
+    ) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(async {
             (self.before_write)()?;
-            self.custody.save(entry, text).await
+            self.custody.save(lock, entry, text).await
         })
     }
 
-    fn remove(&self, id: ProvisionId) -> BoxFuture<'_, Result<(), Error>> {
+    fn remove<'a>(&'a self, lock: &'a ContextLock, id: ProvisionId) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(async move {
             (self.before_write)()?;
-            self.custody.remove(id).await
+            self.custody.remove(lock, id).await
         })
     }
 

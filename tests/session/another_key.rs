@@ -152,8 +152,8 @@ impl ContextStore for Counting {
         self.store.load()
     }
 
-    fn save(&self, context: Secret) -> BoxFuture<'_, Result<(), Error>> {
-        self.store.save(context)
+    fn save<'a>(&'a self, lock: &'a ContextLock, context: Secret) -> BoxFuture<'a, Result<(), Error>> {
+        self.store.save(lock, context)
     }
 
     fn lock(&self) -> BoxFuture<'_, Result<ContextLock, Error>> {
@@ -289,8 +289,8 @@ impl ContextStore for SlowForTheFirst {
         })
     }
 
-    fn save(&self, context: Secret) -> BoxFuture<'_, Result<(), Error>> {
-        self.store.save(context)
+    fn save<'a>(&'a self, lock: &'a ContextLock, context: Secret) -> BoxFuture<'a, Result<(), Error>> {
+        self.store.save(lock, context)
     }
 
     fn lock(&self) -> BoxFuture<'_, Result<ContextLock, Error>> {
@@ -378,7 +378,7 @@ impl ContextStore for Full {
         Box::pin(async { Ok(None) })
     }
 
-    fn save(&self, _context: Secret) -> BoxFuture<'_, Result<(), Error>> {
+    fn save<'a>(&'a self, _lock: &'a ContextLock, _context: Secret) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(async { Err(Error::context("Full: there is no space left")) })
     }
 

@@ -105,7 +105,7 @@ async fn a_lock_that_is_not_released_ends_the_call() {
     let builder = sandbox.client().context_store(store.clone()).operation_timeout(Duration::from_millis(200));
     let client = builder.build().unwrap();
     let error = client.open_session().await.unwrap_err();
-    assert_eq!((error.kind(), error.sent()), (ErrorKind::Context, Sent::No));
+    assert_eq!((error.kind(), error.sent(), error.is_retryable()), (ErrorKind::Busy, Sent::No, true));
     let expected = "MemoryStore: its lock was not released within 200 ms: try again";
     assert_eq!(error.to_string(), expected);
     assert!(sandbox.call_log().is_empty());
@@ -123,7 +123,7 @@ impl ContextStore for Hanging {
         Box::pin(std::future::pending())
     }
 
-    fn save(&self, _context: Secret) -> BoxFuture<'_, Result<(), Error>> {
+    fn save<'a>(&'a self, _lock: &'a ContextLock, _context: Secret) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(std::future::pending())
     }
 
@@ -138,8 +138,9 @@ async fn a_store_that_hangs_ends_the_call() {
     let sandbox = start().await;
     let builder = sandbox.client().context_store(Hanging).operation_timeout(Duration::from_millis(100));
     let client = builder.build().unwrap();
-    for error in [client.open_session().await.unwrap_err(), client.end_session().await.unwrap_err()] {
-        assert_eq!(error.kind(), ErrorKind::Context);
+    let errors = [client.open_session().await.unwrap_err(), client.end_session().await.unwrap_err()];
+    for (error, kind) in errors.into_iter().zip([ErrorKind::Context, ErrorKind::Busy]) {
+        assert_eq!(error.kind(), kind);
         assert!(error.to_string().starts_with("Hanging: its "), "{error}");
     }
 }

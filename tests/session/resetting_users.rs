@@ -162,7 +162,8 @@ async fn a_clock_that_is_ahead_costs_no_credential() {
         let text = custody.load(id).await.unwrap().unwrap();
         let mut record: Value = serde_json::from_str(text.expose()).unwrap();
         (record["stored_at"], record["expiry"]) = (in_minutes(-120), in_minutes(-60));
-        custody.save(CustodyEntry::new(id), record.to_string().as_str().into()).await.unwrap();
+        let lock = custody.lock(id).await.unwrap();
+        custody.save(&lock, CustodyEntry::new(id), record.to_string().as_str().into()).await.unwrap();
     }
     sandbox.clear_injections();
     sandbox.take_call_log();

@@ -36,7 +36,12 @@ impl Custody for Watched {
         self.custody.load(id)
     }
 
-    fn save(&self, entry: CustodyEntry, text: Secret) -> BoxFuture<'_, Result<(), Error>> {
+    fn save<'a>(
+        &'a self,
+        lock: &'a ContextLock,
+        entry: CustodyEntry,
+        text: Secret,
+    ) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(async move {
             if let Some(user) = self.asked_for.get().filter(|_| !entry.is_activated) {
                 user.context().await?;
@@ -46,12 +51,12 @@ impl Custody for Watched {
                 storing.0.notify_one();
                 storing.1.notified().await;
             }
-            self.custody.save(entry, text).await
+            self.custody.save(lock, entry, text).await
         })
     }
 
-    fn remove(&self, id: ProvisionId) -> BoxFuture<'_, Result<(), Error>> {
-        self.custody.remove(id)
+    fn remove<'a>(&'a self, lock: &'a ContextLock, id: ProvisionId) -> BoxFuture<'a, Result<(), Error>> {
+        self.custody.remove(lock, id)
     }
 
     fn lock(&self, id: ProvisionId) -> BoxFuture<'_, Result<ContextLock, Error>> {
@@ -82,7 +87,8 @@ async fn of_many_users_only_the_one_that_is_called_is_read() {
     for other in 1..=5_000_u64 {
         let mut entry = CustodyEntry::new((1_000_000 + other).try_into().unwrap());
         entry.is_activated = true;
-        watched.custody.save(entry, "no record".into()).await.unwrap();
+        let lock = watched.custody.lock(entry.provision_id).await.unwrap();
+        watched.custody.save(&lock, entry, "no record".into()).await.unwrap();
     }
     watched.loaded.lock().unwrap().clear();
     watched.listed.lock().unwrap().clear();

@@ -47,7 +47,8 @@ async fn a_refusal_is_told_though_the_custody_fails() {
         let damaged = custody.clone();
         sandbox.before_signing(move |call, _| {
             if call.operation == Some(operation) {
-                let saved = damaged.save(CustodyEntry::new(id), "damaged".into()).now_or_never();
+                let lock = damaged.lock(id).now_or_never().unwrap().unwrap();
+                let saved = damaged.save(&lock, CustodyEntry::new(id), "damaged".into()).now_or_never();
                 saved.unwrap().unwrap();
             }
         });

@@ -74,15 +74,15 @@ async fn saved_again(file: &Path) -> Result<(), String> {
     let text = |error: Error| told(&error);
     let locked = timeout(PATIENCE, store.lock()).await;
     let held = |_| {
-        Error::context(format_args!(
+        Error::busy(format_args!(
             "{}: another process has held its lock for {}",
             store.name(),
             text::duration(PATIENCE)
         ))
     };
-    let _lock = locked.map_err(held).flatten().map_err(text)?;
+    let lock = locked.map_err(held).flatten().map_err(text)?;
     match store.load().await.map_err(text)? {
-        Some(context) => store.save(context).await.map_err(text),
+        Some(context) => store.save(&lock, context).await.map_err(text),
         None => Ok(()),
     }
 }

@@ -531,7 +531,7 @@ async fn a_custody_is_examined_if_there_is_one() {
         let mut user = CustodyEntry::new(id.try_into().unwrap());
         user.expiry = Some(Timestamp::now().checked_add(SignedDuration::from_secs(seconds)).unwrap().into());
         let lock = custody.lock(user.provision_id).await.unwrap();
-        custody.save(user, "{}".into()).await.unwrap();
+        custody.save(&lock, user, "{}".into()).await.unwrap();
         drop(lock);
     }
     let report = look();

@@ -22,7 +22,7 @@ fn client(sandbox: &Sandbox, users: &Path) -> Client {
 
 async fn save(custody: &FileCustody, entry: CustodyEntry) {
     let lock = custody.lock(entry.provision_id).await.unwrap();
-    custody.save(entry, "{}".into()).await.unwrap();
+    custody.save(&lock, entry, "{}".into()).await.unwrap();
     drop(lock);
 }
 

@@ -57,6 +57,17 @@ fn entry(number: u64, is_activated: bool) -> CustodyEntry {
     CustodyEntry { is_activated, ..CustodyEntry::new(id(number)) }
 }
 
+/// Saves under the lock of the user.
+async fn save(custody: &FileCustody, entry: CustodyEntry, text: Secret) -> Result<(), Error> {
+    let held = custody.lock(entry.provision_id).await?;
+    custody.save(&held, entry, text).await
+}
+
+async fn remove(custody: &FileCustody, id: ProvisionId) -> Result<(), Error> {
+    let held = custody.lock(id).await?;
+    custody.remove(&held, id).await
+}
+
 /// All entries, by pages.
 async fn listed(custody: &FileCustody, filter: CustodyFilter) -> Vec<CustodyEntry> {
     let (mut entries, mut after) = (Vec::new(), None);
@@ -100,7 +111,7 @@ async fn what_is_saved_is_there_for_the_next_process() {
         assert_eq!((custody.entry(id).await.unwrap(), ids(&custody, CustodyFilter::All).await), (None, vec![]));
         assert_eq!(folder.names(), [""; 0], "nothing is made to list nothing");
         assert_eq!(custody.load(id).await.unwrap(), None);
-        custody.save(saved.clone(), "planted text".into()).await.unwrap();
+        save(&custody, saved.clone(), "planted text".into()).await.unwrap();
     }
     let custody = folder.custody();
     assert_eq!(custody.load(id).await.unwrap(), Some("planted text".into()));
@@ -117,13 +128,13 @@ async fn what_is_saved_is_there_for_the_next_process() {
     let earlier = CustodyEntry { user_id: None, granted_by: None, ..saved.clone() };
     assert_eq!(custody.entry(id).await.unwrap(), Some(earlier));
 
-    custody.save(CustodyEntry { is_activated: true, ..saved }, "another text".into()).await.unwrap();
+    save(&custody, CustodyEntry { is_activated: true, ..saved }, "another text".into()).await.unwrap();
     assert_eq!(custody.load(id).await.unwrap(), Some("another text".into()));
     assert_eq!(listed(&custody, CustodyFilter::Unactivated).await, []);
     assert_eq!(folder.names(), [file, "custody.lock", "unactivated"]);
     assert!(!format!("{custody:?} {}", custody.name_of(id)).contains("text"));
-    custody.remove(id).await.unwrap();
-    custody.remove(id).await.unwrap();
+    remove(&custody, id).await.unwrap();
+    remove(&custody, id).await.unwrap();
     assert_eq!(
         (custody.load(id).await.unwrap(), folder.names()),
         (None, vec!["custody.lock".into(), "unactivated".into()])
@@ -136,8 +147,8 @@ async fn what_a_crash_leaves_is_removed_and_not_believed() {
     let folder = Folder::new();
     {
         let custody = folder.custody();
-        custody.save(entry(7, false), "text".into()).await.unwrap();
-        custody.save(entry(8, true), "text".into()).await.unwrap();
+        save(&custody, entry(7, false), "text".into()).await.unwrap();
+        save(&custody, entry(8, true), "text".into()).await.unwrap();
     }
     // Of a user that is activated, of one whose record was not written any more, and half a record.
     for left in ["unactivated/8", "unactivated/9", "custody.bunq-partner-tmp"] {
@@ -157,7 +168,7 @@ async fn pages_are_in_the_order_of_the_ids_and_one_user_is_one_file() {
     test_timeout::start();
     let folder = Folder::new();
     let custody = folder.custody();
-    custody.save(entry(1, true), "text".into()).await.unwrap();
+    save(&custody, entry(1, true), "text".into()).await.unwrap();
     let whole = fs::read_to_string(folder.0.join("1.json")).unwrap();
     for number in 2..=2500 {
         let head = whole.replace("\"provision_id\":1,", &format!("\"provision_id\":{number},"));
@@ -166,7 +177,7 @@ async fn pages_are_in_the_order_of_the_ids_and_one_user_is_one_file() {
         file.unwrap().write_all(head.replacen(&" ".repeat(spaces), "", 1).as_bytes()).unwrap();
     }
     for number in [2300, 20] {
-        custody.save(entry(number, false), "text".into()).await.unwrap();
+        save(&custody, entry(number, false), "text".into()).await.unwrap();
     }
     for name in ["0.json", "01.json", "x.json", "30", "99999999999999999999.json"] {
         fs::write(folder.0.join(name), "no record").unwrap();
@@ -190,7 +201,7 @@ async fn one_custody_at_a_time_uses_a_folder() {
     test_timeout::start();
     let folder = Folder::new();
     let first = folder.custody();
-    first.save(entry(7, false), "text".into()).await.unwrap();
+    save(&first, entry(7, false), "text".into()).await.unwrap();
     let second = folder.custody();
     assert_refused(&folder, &second).await;
     // Clones are the same one, and a lock lasts longer than they.
@@ -206,8 +217,8 @@ async fn assert_refused(folder: &Folder, custody: &FileCustody) {
     let before = folder.names();
     let outcomes = [
         custody.load(id(7)).await.map(drop),
-        custody.save(entry(7, true), "another text".into()).await,
-        custody.remove(id(7)).await,
+        custody.save(&ContextLock::new(()), entry(7, true), "another text".into()).await,
+        custody.remove(&ContextLock::new(()), id(7)).await,
         custody.lock(id(7)).await.map(drop),
         records(custody).of(id(7)).store(new_token("token")).await,
     ];
@@ -276,9 +287,9 @@ async fn saves_without_an_end() {
         for user in 1..=USERS {
             // Each user is activated, reset, and removed in its turn.
             if (number + user).is_multiple_of(5) && user > 1 {
-                custody.remove(id(user)).await.unwrap();
+                remove(&custody, id(user)).await.unwrap();
             } else {
-                custody.save(entry(user, (number + user).is_multiple_of(2)), text(number).into()).await.unwrap();
+                save(&custody, entry(user, (number + user).is_multiple_of(2)), text(number).into()).await.unwrap();
             }
             println!("\n{SAVED} {user} {number}");
         }
@@ -328,9 +339,10 @@ async fn a_lock_waits_for_a_write_whose_caller_has_given_up() {
     let folder = Folder::new();
     let custody = folder.custody();
     let lock = custody.lock(id(7)).await.unwrap();
-    let mut saving = custody.save(entry(7, false), "text".into());
+    let mut saving = custody.save(&lock, entry(7, false), "text".into());
     assert!(futures_util::poll!(&mut saving).is_pending());
-    drop((saving, lock));
+    drop(saving);
+    drop(lock);
     let _lock = custody.lock(id(7)).await.unwrap();
     assert_eq!(custody.load(id(7)).await.unwrap(), Some("text".into()));
 }
@@ -566,7 +578,7 @@ async fn a_future_that_is_not_polled_holds_up_no_other_user() {
     let folder = Folder::new();
     let custody = folder.custody();
     unpolled!(_claiming, custody.load(id(1)));
-    custody.save(entry(2, true), "text".into()).await.unwrap();
+    save(&custody, entry(2, true), "text".into()).await.unwrap();
 
     let ((begun, was_begun), (may_end, go_on)) = (tokio::sync::oneshot::channel(), std::sync::mpsc::channel());
     let writing = custody.clone();
@@ -579,12 +591,10 @@ async fn a_future_that_is_not_polled_holds_up_no_other_user() {
         writing.write(write).await
     });
     was_begun.await.unwrap();
-    unpolled!(_locking, custody.lock(id(3)));
-    unpolled!(_saving, custody.save(entry(4, true), "text".into()));
+    let held = custody.lock(id(4)).await.unwrap();
+    unpolled!(_saving, custody.save(&held, entry(4, true), "text".into()));
     may_end.send(()).unwrap();
     running.await.unwrap().unwrap();
-    let lock = custody.lock(id(5)).await.unwrap();
-    custody.save(entry(5, true), "text".into()).await.unwrap();
-    drop(lock);
+    save(&custody, entry(5, true), "text".into()).await.unwrap();
     assert_eq!(ids(&custody, CustodyFilter::All).await, [2, 5]);
 }

@@ -3,7 +3,6 @@
 use std::fs::{File, TryLockError};
 use std::io;
 use std::path::PathBuf;
-use std::sync::Mutex;
 use std::time::Duration;
 
 use tokio::time::sleep;
@@ -12,7 +11,6 @@ use super::store::{ContextLock, ContextStore};
 use crate::error::Error;
 use crate::files::lock::Locked;
 use crate::files::{beside, for_owner_alone, not_locked, open_kept, open_kept_with, read_text, replace_kept};
-use crate::sync::lock;
 use crate::transport::credentials::BoxFuture;
 use crate::types::Secret;
 
@@ -21,10 +19,6 @@ const MAX_LEN: usize = 64 * 1024;
 
 /// The pause between two attempts to take the lock.
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
-
-/// Held during a save. If the caller of a save gives up, as when a runtime shuts down, its context lock is released but
-/// the save goes on, so the context lock is not enough.
-static SAVING: Mutex<()> = Mutex::new(());
 
 /// Stores keys and session in a file, which the processes of one machine can share.
 ///
@@ -46,6 +40,12 @@ static SAVING: Mutex<()> = Mutex::new(());
 /// ```
 #[derive(Debug, Clone)]
 pub struct FileStore(PathBuf);
+
+/// The lock of the store at a path.
+struct FileLock {
+    path: PathBuf,
+    _file: Locked,
+}
 
 impl FileStore {
     /// Stores the context in the file at `path`. Nothing is read or written yet.
@@ -80,7 +80,6 @@ impl FileStore {
         if text.expose().len() > MAX_LEN {
             return Err(self.refused("the context is larger than 64 KiB"));
         }
-        let _saving = lock(&SAVING);
         // A file that must not be read must not be replaced either.
         self.read_stored()?;
         replace_kept(&self.0, text.expose().as_bytes()).map_err(|error| self.refused(error))
@@ -135,8 +134,13 @@ impl ContextStore for FileStore {
         Box::pin(self.blocking(Self::read_stored))
     }
 
-    fn save(&self, context: Secret) -> BoxFuture<'_, Result<(), Error>> {
-        Box::pin(self.blocking(move |store| store.write(&context)))
+    fn save<'a>(&'a self, lock: &'a ContextLock, context: Secret) -> BoxFuture<'a, Result<(), Error>> {
+        let lock = lock.clone();
+        // It goes on if the caller gives up, and keeps the lock.
+        Box::pin(self.blocking(move |store| match lock.guard::<FileLock>() {
+            Some(FileLock { path, .. }) if *path == store.0 => store.write(&context),
+            _ => Err(store.refused("it is saved with its own lock alone: take that before")),
+        }))
     }
 
     fn lock(&self) -> BoxFuture<'_, Result<ContextLock, Error>> {
@@ -144,7 +148,7 @@ impl ContextStore for FileStore {
             let file = self.blocking(Self::open_lock).await?;
             loop {
                 match file.try_lock() {
-                    Ok(()) => return Ok(ContextLock::new(Locked(file))),
+                    Ok(()) => return Ok(ContextLock::new(FileLock { path: self.0.clone(), _file: Locked(file) })),
                     Err(TryLockError::Error(error)) => return Err(self.unlockable(&not_locked(error))),
                     Err(TryLockError::WouldBlock) => sleep(LOCK_PAUSE).await,
                 }

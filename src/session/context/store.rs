@@ -8,13 +8,19 @@ use crate::error::Error;
 use crate::transport::credentials::BoxFuture;
 use crate::types::Secret;
 
-/// The lock of a [`ContextStore`], held until this is dropped.
-pub struct ContextLock(#[allow(dead_code, reason = "it is there to be dropped")] Box<dyn Any + Send>);
+/// The lock of a [`ContextStore`], or of a user in a [`Custody`](crate::Custody). It is held until this and all clones are dropped.
+#[derive(Clone)]
+pub struct ContextLock(Arc<dyn Any + Send + Sync>);
 
 impl ContextLock {
     /// Makes a lock from a guard that releases it when it is dropped.
-    pub fn new(guard: impl Send + 'static) -> Self {
-        Self(Box::new(guard))
+    pub fn new(guard: impl Send + Sync + 'static) -> Self {
+        Self(Arc::new(guard))
+    }
+
+    /// Returns the guard that the lock was made from; `None` if that has another type. A store saves with the guard that it has made.
+    pub fn guard<G: 'static>(&self) -> Option<&G> {
+        self.0.downcast_ref()
     }
 }
 
@@ -30,9 +36,12 @@ impl fmt::Debug for ContextLock {
 /// secret, opaque text, and has one lock. The client holds the lock while it opens a session, so that processes that
 /// share a store share a session too.
 ///
-/// Make errors with [`Error::context`]. No method may block its thread. The client waits
-/// for each up to its [operation timeout](crate::ClientBuilder::operation_timeout); after that it drops `load` and
-/// `lock`, while `save` continues in its own task.
+/// The lock and the save are one: `save` gets the lock that its caller holds, and finds its own guard in it with [`ContextLock::guard`].
+/// A store whose lock can be lost, such as one with a lease in a database, saves only while nobody else has taken the lock since.
+///
+/// Make errors with [`Error::context`], and with [`Error::busy`] if somebody else holds the lock for too long. No method may block its
+/// thread. The client waits for each up to its [operation timeout](crate::ClientBuilder::operation_timeout); after that it drops `load`
+/// and `lock`, while `save` continues in its own task, which keeps the lock.
 ///
 /// ```
 /// use std::sync::{Arc, Mutex};
@@ -57,7 +66,7 @@ impl fmt::Debug for ContextLock {
 ///         Box::pin(async { Ok(self.stored.lock().unwrap().clone()) })
 ///     }
 ///
-///     fn save(&self, context: Secret) -> BoxFuture<'_, Result<(), Error>> {
+///     fn save<'a>(&'a self, _lock: &'a ContextLock, context: Secret) -> BoxFuture<'a, Result<(), Error>> {
 ///         Box::pin(async {
 ///             *self.stored.lock().unwrap() = Some(context);
 ///             Ok(())
@@ -85,20 +94,21 @@ pub trait ContextStore: fmt::Debug + Send + Sync + 'static {
     fn load(&self) -> BoxFuture<'_, Result<Option<Secret>, Error>>;
 
     /// Replaces the stored text, so that it survives a crash. A concurrent `load` returns the old text or the new one,
-    /// never a part. The caller holds the lock.
+    /// never a part. `lock` is the lock of this store, which the caller holds. What goes on after this was dropped keeps a clone of it.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Context`](crate::ErrorKind::Context) if it cannot be written. The stored text is then the old one
-    /// or the new one.
-    fn save(&self, context: Secret) -> BoxFuture<'_, Result<(), Error>>;
+    /// [`ErrorKind::Context`](crate::ErrorKind::Context) if it cannot be written, or if the lock was lost. The stored text is then the
+    /// old one or the new one.
+    fn save<'a>(&'a self, lock: &'a ContextLock, context: Secret) -> BoxFuture<'a, Result<(), Error>>;
 
     /// Waits until the lock is free, in this process and in others, and takes it. Dropping the [`ContextLock`] releases
     /// it, and so does the end of the process, however it ends.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Context`](crate::ErrorKind::Context) if it cannot be taken.
+    /// [`ErrorKind::Context`](crate::ErrorKind::Context) if it cannot be taken, and [`ErrorKind::Busy`](crate::ErrorKind::Busy) if this
+    /// gives up because somebody else holds it.
     fn lock(&self) -> BoxFuture<'_, Result<ContextLock, Error>>;
 }
 
@@ -111,8 +121,8 @@ impl<T: ContextStore + ?Sized> ContextStore for Arc<T> {
         (**self).load()
     }
 
-    fn save(&self, context: Secret) -> BoxFuture<'_, Result<(), Error>> {
-        (**self).save(context)
+    fn save<'a>(&'a self, lock: &'a ContextLock, context: Secret) -> BoxFuture<'a, Result<(), Error>> {
+        (**self).save(lock, context)
     }
 
     fn lock(&self) -> BoxFuture<'_, Result<ContextLock, Error>> {

@@ -298,17 +298,34 @@ fn a_wait_for_the_lock_does_not_hold_up_the_end_of_a_runtime() {
     ended.recv_timeout(PATIENCE).expect("the runtime does not end");
 }
 
-/// If the runtime of its caller ends, the lock is released while the save goes on, so two saves can run at the same
-/// time.
-#[test]
-fn saves_do_not_meet() {
+/// As when the runtime of the caller ends.
+#[tokio::test]
+async fn a_lock_waits_for_a_save_whose_caller_has_given_up() {
     test_timeout::start();
     let folder = Folder::new();
-    thread::scope(|scope| {
-        for text in ["one", "another"] {
-            let store = folder.store();
-            scope.spawn(move || (0..100).for_each(|_| store.write(&text.into()).unwrap()));
-        }
-    });
-    assert_eq!(folder.names(), ["bunq.json"]);
+    let store = folder.store();
+    for number in 0..20 {
+        let lock = store.lock().await.unwrap();
+        let mut saving = store.save(&lock, number.to_string().into());
+        assert!(futures_util::poll!(&mut saving).is_pending());
+        drop(saving);
+        drop(lock);
+        let _lock = store.lock().await.unwrap();
+        assert_eq!(store.load().await.unwrap(), Some(number.to_string().into()));
+    }
+}
+
+#[tokio::test]
+async fn a_store_is_saved_with_its_own_lock_alone() {
+    test_timeout::start();
+    let (folder, elsewhere) = (Folder::new(), Folder::new());
+    let (store, other) = (folder.store(), elsewhere.store());
+    for lock in [other.lock().await.unwrap(), ContextLock::new(())] {
+        let refusal = refusal(&store, store.save(&lock, "text".into()).await);
+        assert_eq!(refusal, "it is saved with its own lock alone: take that before");
+    }
+    assert_eq!(store.load().await.unwrap(), None);
+    let lock = folder.store().lock().await.unwrap();
+    store.save(&lock, "text".into()).await.unwrap();
+    assert_eq!(store.load().await.unwrap(), Some("text".into()));
 }
