@@ -12,6 +12,7 @@ use super::user::{session_timeout, user_of};
 use crate::api::Api;
 use crate::error::{Error, ErrorKind, Remedy};
 use crate::transport::Transport;
+use crate::transport::call_budget::CallBudget;
 use crate::transport::credentials::{Credentials, Installation, can_be_sent};
 use crate::transport::signature::{SignatureError, SigningKey, VerifyingKey};
 use crate::transport::trouble::Trouble;
@@ -138,16 +139,16 @@ pub(super) async fn register(
     response.map(drop).map_err(|error| device.advise(error))
 }
 
-/// Opens a session for the API key, within a time.
+/// Opens a session for the API key, within the budget of the call.
 pub(super) async fn open(
     transport: &Arc<Transport>,
     device: &Device,
     credentials: Credentials,
     trouble: &Trouble,
-    time: Duration,
+    budget: CallBudget,
 ) -> Result<OpenSession, Error> {
     let request = SessionServerRequest::new(device.api_key.clone().into());
-    let api = api(transport, credentials).telling(trouble).operation_timeout(time);
+    let api = api(transport, credentials).telling(trouble).until(budget);
     let response = api.create_session(&request).await;
     let response = response.map_err(|error| device.advise(error))?;
     let opened = Timestamp::now();

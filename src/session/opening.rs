@@ -11,6 +11,7 @@ use super::{Opened, Shared, handshake, left_of};
 use crate::error::{Error, ErrorKind, Remedy};
 use crate::operation::Operation;
 use crate::sync::lock;
+use crate::transport::call_budget::CallBudget;
 use crate::transport::credentials::{Credentials, Installation};
 use crate::transport::metrics;
 use crate::transport::signature::SigningKey;
@@ -179,10 +180,11 @@ impl Shared {
         let is_prepared = known.as_ref().is_some_and(|context| context.device_registered);
         let made = &Mutex::new(Made { key: None, context: known });
         let prepare = || async move { self.prepare(held, made, trouble).await.map(drop) };
-        let attempt = |time| async move {
+        let attempt = |time, due| async move {
             let context = self.prepare(held, made, trouble).await?;
             let credentials = self.credentials_of(&context);
-            let session = handshake::open(&self.transport, &self.device, credentials, trouble, time).await?;
+            let budget = CallBudget::after(time, self.transport.limits().next_rank().due(due));
+            let session = handshake::open(&self.transport, &self.device, credentials, trouble, budget).await?;
             Ok((context, session))
         };
         let work = Work { is_prepared, prepare, attempt };

@@ -34,7 +34,8 @@ pub(super) struct Work<P, A> {
     pub(super) is_prepared: bool,
     /// Makes what is missing before a session can be opened.
     pub(super) prepare: P,
-    /// Makes it too if it is still missing, and opens a session.
+    /// Makes it too if it is still missing, and opens a session: within a time, and before a deadline that orders it among the users
+    /// of other clients.
     pub(super) attempt: A,
 }
 
@@ -123,7 +124,10 @@ impl UsersTurn {
     async fn open<T, P, O>(
         &self,
         transport: &Arc<Transport>,
-        Work { is_prepared, prepare, attempt }: Work<impl Fn() -> P + Send, impl Fn(Duration) -> O + Send>,
+        Work { is_prepared, prepare, attempt }: Work<
+            impl Fn() -> P + Send,
+            impl Fn(Duration, Option<Instant>) -> O + Send,
+        >,
         trouble: &Trouble,
         deadline: Option<Instant>,
     ) -> Result<(T, Activation), Error>
@@ -145,7 +149,10 @@ impl UsersTurn {
         };
         // Others go before a second attempt.
         let time = config.attempt_timeout;
-        let open = move || attempt(time);
+        let open = move || {
+            let standing = wanted.standing();
+            attempt(time, (!standing.is_last).then_some(standing.deadline))
+        };
         let look = || async { self.look.get_installation().await.map(drop) };
         let failed = |error: &Error| {
             trouble.note(Some(error.clone()));
@@ -241,7 +248,7 @@ impl Owner {
     pub(super) async fn open<T, P, O>(
         &self,
         transport: &Arc<Transport>,
-        work: Work<impl Fn() -> P + Send, impl Fn(Duration) -> O + Send>,
+        work: Work<impl Fn() -> P + Send, impl Fn(Duration, Option<Instant>) -> O + Send>,
         trouble: &Trouble,
         deadline: Option<Instant>,
     ) -> Result<(T, Activation), Error>
@@ -251,7 +258,7 @@ impl Owner {
     {
         match self {
             Self::Partner(_) => {
-                let opened = (work.attempt)(transport.config().operation_timeout).await?;
+                let opened = (work.attempt)(transport.config().operation_timeout, None).await?;
                 Ok((opened, Activation::Before))
             }
             Self::User(user) => user.open(transport, work, trouble, deadline).await,

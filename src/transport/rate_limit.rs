@@ -15,12 +15,14 @@
 //! each further 429, and calls are sent one at a time until bunq accepts one. What an unsigned 429 asks for is a claim:
 //! it is kept until bunq accepts a call, and for at most a minute.
 //!
-//! If other clients share a limit, its permits come from a [`PermitStore`]. The queue is the same; the first call in it
-//! asks the store when the window, as known here, has room. Estimates use only what is known here.
+//! If other clients share a limit, its permits come from a [`PermitStore`]. The queue is the same; the first call in it that has no
+//! permit yet asks the store when the window, as known here, has room. What the store grants belongs to the queue: whoever is first
+//! when a permit is free is sent with it. Estimates use only what is known here.
 
 pub(crate) mod memory;
 mod queue;
 mod scope;
+mod shared;
 pub(crate) mod store;
 mod throttled;
 #[cfg(test)]
@@ -39,10 +41,11 @@ use tokio::time::Instant;
 use self::queue::QueueCaller;
 pub(crate) use self::queue::Rank;
 pub use self::scope::LimitScope;
+use self::shared::Share;
 use self::store::{PermitStore, PermitWindow};
 pub(crate) use self::throttled::{MAX_UNPROVEN_PAUSE, Throttled, named_limit};
+use self::window::Window;
 pub(crate) use self::window::{NoPermit, Permit, Place};
-use self::window::{Share, Window};
 use crate::operation::{Auth, Operation, RateLimit};
 use crate::sync::lock;
 
@@ -143,7 +146,7 @@ impl RateLimits {
 
     /// The rank of a call that begins now.
     pub(crate) fn next_rank(&self) -> Rank {
-        Rank { number: self.rules.ranks.fetch_add(1, Ordering::Relaxed), began: Instant::now() }
+        Rank { number: self.rules.ranks.fetch_add(1, Ordering::Relaxed), began: Instant::now(), due: None }
     }
 
     fn limit(&self, operation: &Operation) -> Option<RateLimit> {

@@ -1,13 +1,14 @@
 //! Permits of the rate limits that several clients share: in memory, and in a store as one over a database would be, which is
 //! slow, fails, and ends what is left behind by leases.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bunq_partner::{
     BoxFuture, Client, Error, ErrorKind, Grant, MemoryCustody, MemoryPermits, Operation, PermitStore, PermitWindow,
-    ProvisionId, RateLimit, Sent, Settlement, Taken,
+    Priority, ProvisionId, RateLimit, Sent, Settlement, Taken,
 };
 use bunq_partner_sandbox::{Fault, Injection, Sandbox};
 use futures_util::future::join_all;
@@ -46,6 +47,8 @@ struct Rows {
     settled: Vec<Settlement>,
     /// The fingerprints of those that asked.
     callers: Vec<String>,
+    /// How soon sessions had to have their permits.
+    of_sessions: Vec<Priority>,
 }
 
 impl LeasedPermits {
@@ -55,12 +58,15 @@ impl LeasedPermits {
 }
 
 impl PermitStore for LeasedPermits {
-    fn take<'a>(&'a self, window: &'a PermitWindow, _waited: Duration) -> BoxFuture<'a, Result<Taken, Error>> {
-        Box::pin(async {
+    fn take<'a>(&'a self, window: &'a PermitWindow, priority: Priority) -> BoxFuture<'a, Result<Taken, Error>> {
+        Box::pin(async move {
             sleep(self.delay).await;
             let (mut rows, now) = (self.rows(), Instant::now());
             rows.asked += 1;
             rows.callers.push(window.api_key_fingerprint.to_string());
+            if window.operation == &Operation::CREATE_SESSION {
+                rows.of_sessions.push(priority);
+            }
             if rows.fails_to_take {
                 return Err(Error::permits("database `fleet`: it is away"));
             }
@@ -275,7 +281,7 @@ async fn a_settlement_without_an_answer_holds_no_call_up() {
     #[derive(Debug)]
     struct Deaf;
     impl PermitStore for Deaf {
-        fn take<'a>(&'a self, _: &'a PermitWindow, _: Duration) -> BoxFuture<'a, Result<Taken, Error>> {
+        fn take<'a>(&'a self, _: &'a PermitWindow, _: Priority) -> BoxFuture<'a, Result<Taken, Error>> {
             Box::pin(async { Ok(Taken::Granted(Grant::new(1))) })
         }
 
@@ -366,4 +372,161 @@ async fn a_store_is_told_who_calls() {
     assert_eq!(callers, expected);
     let shown = format!("{:?}", store.rows().settled);
     assert!(shown.starts_with("[Admitted"), "{shown}");
+    // The partner's own session goes first; that of a user must be open before its credential expires.
+    let of_sessions = store.rows().of_sessions.clone();
+    let shown: Vec<_> = of_sessions.iter().map(|session| (session.is_urgent, session.deadline.is_some())).collect();
+    assert_eq!(shown.first(), Some(&(true, false)), "{of_sessions:?}");
+    assert!(shown[1..].iter().all(|shown| *shown == (false, true)) && shown.len() > 1, "{of_sessions:?}");
+}
+
+/// A store that gives these answers to reads, and notes what it is asked and told.
+#[derive(Debug, Default)]
+struct Scripted {
+    /// How long it takes to answer.
+    delay: Duration,
+    answers: Mutex<VecDeque<Taken>>,
+    asking: AtomicUsize,
+    noted: Mutex<Vec<String>>,
+}
+
+impl Scripted {
+    fn of(answers: impl IntoIterator<Item = Taken>) -> Arc<Self> {
+        Arc::new(Self { answers: Mutex::new(answers.into_iter().collect()), ..Self::default() })
+    }
+
+    fn note(&self, window: &PermitWindow, what: String) {
+        if window.operation == &Operation::GET_PROVISION {
+            self.noted.lock().unwrap().push(what);
+        }
+    }
+
+    fn noted(&self) -> String {
+        self.noted.lock().unwrap().join(", ")
+    }
+}
+
+impl PermitStore for Scripted {
+    fn take<'a>(&'a self, window: &'a PermitWindow, _: Priority) -> BoxFuture<'a, Result<Taken, Error>> {
+        Box::pin(async {
+            if window.operation != &Operation::GET_PROVISION {
+                return Ok(Taken::Granted(Grant::new(0)));
+            }
+            self.note(window, "take".to_owned());
+            assert_eq!(self.asking.fetch_add(1, Ordering::Relaxed), 0, "another call asks");
+            sleep(self.delay).await;
+            self.asking.fetch_sub(1, Ordering::Relaxed);
+            Ok(self.answers.lock().unwrap().pop_front().unwrap_or(Taken::Granted(Grant::new(99))))
+        })
+    }
+
+    fn settle<'a>(&'a self, window: &'a PermitWindow, id: u128, _: Settlement) -> BoxFuture<'a, Result<(), Error>> {
+        self.note(window, format!("settle {id}"));
+        Box::pin(async { Ok(()) })
+    }
+
+    fn abandon(&self, window: &PermitWindow, id: u128) {
+        self.note(window, format!("abandon {id}"));
+    }
+
+    fn withdraw(&self, window: &PermitWindow, unused: &[u128]) {
+        self.note(window, format!("withdraw {unused:?}"));
+    }
+}
+
+/// It is free a second later.
+fn promise(id: u128) -> Taken {
+    Taken::Granted(Grant::new(id).send_after(SECOND).send_within(2 * SECOND))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_permit_that_is_promised_is_used_when_it_is_free() {
+    test_timeout::start();
+    let (sandbox, id) = bank().await;
+    let store = Scripted::of([Taken::NotBefore(3 * SECOND), promise(7)]);
+    let client = client(&sandbox, Arc::clone(&store)).await;
+    let start = Instant::now();
+    client.provisions().get(id).await.unwrap();
+    assert!(start.elapsed() >= 4 * SECOND && start.elapsed() < 5 * SECOND, "{:?}", start.elapsed());
+    assert_eq!(store.noted(), "take, take, settle 7");
+}
+
+/// Whose call is dropped, or not polled, leaves it to the next.
+#[tokio::test(start_paused = true)]
+async fn a_permit_that_is_promised_is_used_by_whoever_is_first() {
+    test_timeout::start();
+    for is_dropped in [true, false] {
+        let (sandbox, id) = bank().await;
+        let store = Scripted::of([promise(7), Taken::NotBefore(60 * SECOND)]);
+        let client = client(&sandbox, Arc::clone(&store)).await;
+        let provisions = client.provisions();
+        let mut first = Box::pin(provisions.get(id));
+        while store.noted().is_empty() {
+            assert!(poll!(&mut first).is_pending());
+            tokio::task::yield_now().await;
+        }
+        // It has read the answer.
+        for _ in 0..10 {
+            assert!(poll!(&mut first).is_pending());
+        }
+        let start = Instant::now();
+        let mut second = Box::pin(provisions.get(id));
+        while store.noted() != "take, take" {
+            assert!(poll!(&mut second).is_pending());
+            tokio::task::yield_now().await;
+        }
+        let first = Some(first).filter(|_| !is_dropped);
+        second.await.unwrap();
+        assert!(start.elapsed() < 2 * SECOND, "{:?}", start.elapsed());
+        // Others wait no more, or one does.
+        let expected = if is_dropped { "take, take, withdraw [], settle 7" } else { "take, take, settle 7" };
+        assert_eq!(store.noted(), expected);
+        drop(first);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_nobody_wants_any_more_is_given_back() {
+    test_timeout::start();
+    for (answer, expected) in [(promise(7), "take, withdraw [7]"), (Taken::NotBefore(SECOND), "take, withdraw []")] {
+        let (sandbox, id) = bank().await;
+        let store = Scripted::of([answer]);
+        let client = client(&sandbox, Arc::clone(&store)).await;
+        let provisions = client.provisions();
+        let read = tokio::time::timeout(SECOND / 2, provisions.get(id)).await;
+        assert!(read.is_err());
+        assert_eq!(store.noted(), expected);
+    }
+}
+
+/// Also if the machine stood still while the call waited for the permit to be free.
+#[tokio::test(start_paused = true)]
+async fn a_promise_that_is_too_old_is_not_used() {
+    test_timeout::start();
+    let (sandbox, id) = bank().await;
+    let store = Scripted::of([promise(7)]);
+    let client = client(&sandbox, Arc::clone(&store)).await;
+    let provisions = client.provisions();
+    let mut stalled = Box::pin(provisions.get(id));
+    while store.noted().is_empty() {
+        assert!(poll!(&mut stalled).is_pending());
+        tokio::task::yield_now().await;
+    }
+    assert!(poll!(&mut stalled).is_pending());
+    sleep(3 * SECOND).await;
+    stalled.await.unwrap();
+    assert_eq!(store.noted(), "take, abandon 7, take, settle 99");
+}
+
+/// However long the store takes: the future that asks is polled.
+#[tokio::test(start_paused = true)]
+async fn one_call_of_a_client_asks_at_a_time() {
+    test_timeout::start();
+    let (sandbox, id) = bank().await;
+    let store = Arc::new(Scripted { delay: 5 * SECOND, ..Scripted::default() });
+    let client = client(&sandbox, Arc::clone(&store)).await;
+    let provisions = client.provisions();
+    for read in join_all((0..3).map(|_| provisions.get(id))).await {
+        read.unwrap();
+    }
+    assert_eq!(store.noted().matches("take").count(), 3, "{}", store.noted());
 }

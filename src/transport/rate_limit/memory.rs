@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::scope::LimitScope;
-use super::store::{Grant, PermitStore, PermitWindow, Settlement, Taken};
+use super::store::{Grant, PermitStore, PermitWindow, Priority, Settlement, Taken};
 use super::usage::Usage;
 use crate::error::Error;
 use crate::sync::lock;
@@ -21,7 +21,8 @@ const RESPONSE_PAUSE: Duration = Duration::from_millis(50);
 /// share the permits.
 ///
 /// It counts the calls of each operation at each bank, whatever the API key; those that count [by session](LimitScope::Session), for
-/// each API key. If the clients have different limits, all of them apply.
+/// each API key. If the clients have different limits, all of them apply. Of the calls of several clients, the one that asks first
+/// goes first, whatever its [`Priority`].
 ///
 /// A window of a session in which nothing counts any more is forgotten.
 #[derive(Clone, Default)]
@@ -87,13 +88,13 @@ impl fmt::Debug for MemoryPermits {
 }
 
 impl PermitStore for MemoryPermits {
-    fn take<'a>(&'a self, window: &'a PermitWindow, _waited: Duration) -> BoxFuture<'a, Result<Taken, Error>> {
+    fn take<'a>(&'a self, window: &'a PermitWindow, _priority: Priority) -> BoxFuture<'a, Result<Taken, Error>> {
         Box::pin(async {
             Ok(self.with(window, |usage| {
                 let now = Instant::now();
                 usage.add_limit(window.limit);
                 usage.prune(now);
-                let wait = usage.turn(now, 0).saturating_duration_since(now);
+                let wait = usage.turn(now, 0, now).saturating_duration_since(now);
                 if !wait.is_zero() {
                     return Taken::NotBefore(wait);
                 }
@@ -145,7 +146,7 @@ mod tests {
         test_timeout::start();
         const USERS: usize = 100_000;
         let permits = MemoryPermits::new();
-        let take = async |user| permits.take(&window(user), Duration::ZERO).await.unwrap();
+        let take = async |user| permits.take(&window(user), Priority::default()).await.unwrap();
         let settle = async |user, settlement| permits.settle(&window(user), 0, settlement).await.unwrap();
         let kept = || lock(&permits.0).of_sessions.usages.len();
         let granted = Taken::Granted(Grant::new(0));
@@ -178,18 +179,18 @@ mod tests {
         let permits = MemoryPermits::new();
         let users = 10 * FEW;
         for user in 0..users {
-            permits.take(&window(user), Duration::ZERO).await.unwrap();
+            permits.take(&window(user), Priority::default()).await.unwrap();
             permits.settle(&window(user), 0, Settlement::Admitted).await.unwrap();
         }
         for user in 0..users {
-            assert_eq!(permits.take(&window(user), Duration::ZERO).await.unwrap(), Taken::NotBefore(PER));
+            assert_eq!(permits.take(&window(user), Priority::default()).await.unwrap(), Taken::NotBefore(PER));
         }
         tokio::time::advance(PER).await;
-        permits.take(&window(users), Duration::ZERO).await.unwrap();
+        permits.take(&window(users), Priority::default()).await.unwrap();
         let kept = || lock(&permits.0).of_sessions.usages.len();
         let before = kept();
         for user in 0..2 * users {
-            permits.take(&window(user), Duration::ZERO).await.unwrap();
+            permits.take(&window(user), Priority::default()).await.unwrap();
             permits.settle(&window(user), 0, Settlement::Unknown).await.unwrap();
             tokio::time::advance(PER).await;
         }

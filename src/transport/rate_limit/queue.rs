@@ -16,6 +16,15 @@ pub(super) const GRACE: Duration = Duration::from_millis(50);
 pub(crate) struct Rank {
     pub(super) number: u64,
     pub(super) began: Instant,
+    /// By when the session must be open that the call opens, if it is a user's. It orders the calls of several clients.
+    pub(super) due: Option<Instant>,
+}
+
+impl Rank {
+    /// The rank of a call that opens a session, which must be open by then.
+    pub(crate) fn due(self, by: Option<Instant>) -> Self {
+        Self { due: by, ..self }
+    }
 }
 
 /// Who calls.
@@ -191,7 +200,7 @@ mod tests {
         let (now, mut queue) = (began + Duration::from_secs(1), Queue::default());
         let enter = |(number, (caller, rank, is_retry))| {
             let caller = QueueCaller { number: caller, is_urgent: caller == 0 };
-            let rank = Rank { number: rank, began: began + Duration::from_millis(rank) };
+            let rank = Rank { number: rank, began: began + Duration::from_millis(rank), due: None };
             let ticket = Ticket { caller, rank, number };
             queue.enter(ticket, is_retry, now);
             ticket

@@ -41,11 +41,26 @@ impl fmt::Debug for PermitWindow {
     }
 }
 
+/// How soon a call must have its permit, among all calls that ask for one of the same window.
+///
+/// Those that are [urgent](Self::is_urgent) go first, then those with a [deadline](Self::deadline), the earliest first, then the
+/// others, the one that has [waited](Self::waited) longest first. All times are from the request for the permit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Priority {
+    /// How long ago the call began.
+    pub waited: Duration,
+    /// The call opens the partner's own session, without which all its other calls stand still.
+    pub is_urgent: bool,
+    /// In how long the session of a user must be open at the latest, which this call opens.
+    pub deadline: Option<Duration>,
+}
+
 /// The answer of a [`PermitStore`] to a call that asks for a permit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Taken {
-    /// The call may be sent now.
+    /// The call may be sent, now or [a little later](Grant::send_after).
     Granted(Grant),
     /// There is no permit before this time has passed; then the call asks again. Do not make it longer because of a lease:
     /// a permit that is held may be settled at any time, and is free one window later.
@@ -58,14 +73,25 @@ pub enum Taken {
 pub struct Grant {
     /// The store's own number of the permit, such as a row's or a fencing token.
     pub id: u128,
-    /// How long after the request for it the permit may be used. A later call asks again. `None`: at any time.
+    /// How long after the answer the permit is free: the call waits until then, and is sent without asking again.
+    pub send_after: Duration,
+    /// How long after the request for it the permit may be used. It is checked directly before the call is sent; if the time has
+    /// passed, the permit is abandoned, and the call asks again. `None`: at any time.
     pub send_within: Option<Duration>,
 }
 
 impl Grant {
-    /// Makes a grant with this number that may be used at any time.
+    /// Makes a grant with this number that may be used at any time from now on.
     pub fn new(id: u128) -> Self {
-        Self { id, send_within: None }
+        Self { id, send_after: Duration::ZERO, send_within: None }
+    }
+
+    /// Sets how long after the answer the permit is free. So a store promises what is free a little later, and no time passes
+    /// between its being free and the call. Keep it short: a promise is not taken back when bunq refuses another call.
+    #[must_use]
+    pub fn send_after(mut self, time: Duration) -> Self {
+        self.send_after = time;
+        self
     }
 
     /// Sets how long after the request for it the permit may be used. Make it shorter than the lease: a call that is sent
@@ -117,7 +143,9 @@ pub struct Claim {
 ///
 /// [`MemoryPermits`](crate::MemoryPermits) is for the clients of one process. For more, write one of your own over a
 /// database, and set it with [`ClientBuilder::permits`](crate::ClientBuilder::permits). The calls of a client still queue
-/// in the client: only the first call of each operation asks, when the client's own window has room.
+/// in the client: only the first call of each operation that has no permit yet asks, when the client's own window has room, and no
+/// other asks meanwhile. A permit belongs to the window, not to the call that has asked: if another call of the client is the first
+/// when the permit is free, that one uses it.
 ///
 /// A permit counts from the time of its grant until one window after it is settled. If a client dies, its permits must
 /// become free by themselves: give each a lease, renew it until the permit is settled or abandoned, and let the permit
@@ -125,8 +153,7 @@ pub struct Claim {
 ///
 /// Make errors with [`Error::permits`]. `Debug` must not show a secret. No method may block its thread.
 pub trait PermitStore: fmt::Debug + Send + Sync + 'static {
-    /// Takes a permit, if there is one. `waited` is how long ago the call began: of two calls that ask, the older one goes
-    /// first.
+    /// Takes a permit, if there is one. `priority` says which of the calls that ask goes first.
     ///
     /// The future may be dropped with the call, or at the deadline. A permit that it has taken then ends with its lease.
     ///
@@ -134,7 +161,7 @@ pub trait PermitStore: fmt::Debug + Send + Sync + 'static {
     ///
     /// [`ErrorKind::Permits`](crate::ErrorKind::Permits) if the store cannot be read or written. The call fails with the
     /// error and is not sent.
-    fn take<'a>(&'a self, window: &'a PermitWindow, waited: Duration) -> BoxFuture<'a, Result<Taken, Error>>;
+    fn take<'a>(&'a self, window: &'a PermitWindow, priority: Priority) -> BoxFuture<'a, Result<Taken, Error>>;
 
     /// Ends the permit with this [id](Grant::id) when its call is over. The call waits for at most a second; then, or if
     /// the call is dropped meanwhile, the future is dropped.
@@ -155,11 +182,20 @@ pub trait PermitStore: fmt::Debug + Send + Sync + 'static {
     fn abandon(&self, window: &PermitWindow, id: u128) {
         let _ = (window, id);
     }
+
+    /// Called when no call of this client waits for a permit of this window any more, though a call has been told to ask again,
+    /// or permits were granted that none has used. No call was or will be sent with the permits in `unused`, so they are free for
+    /// other clients at once. It must return at once. By default each of them is abandoned.
+    fn withdraw(&self, window: &PermitWindow, unused: &[u128]) {
+        for id in unused {
+            self.abandon(window, *id);
+        }
+    }
 }
 
 impl<T: PermitStore + ?Sized> PermitStore for Arc<T> {
-    fn take<'a>(&'a self, window: &'a PermitWindow, waited: Duration) -> BoxFuture<'a, Result<Taken, Error>> {
-        (**self).take(window, waited)
+    fn take<'a>(&'a self, window: &'a PermitWindow, priority: Priority) -> BoxFuture<'a, Result<Taken, Error>> {
+        (**self).take(window, priority)
     }
 
     fn settle<'a>(
@@ -173,5 +209,9 @@ impl<T: PermitStore + ?Sized> PermitStore for Arc<T> {
 
     fn abandon(&self, window: &PermitWindow, id: u128) {
         (**self).abandon(window, id);
+    }
+
+    fn withdraw(&self, window: &PermitWindow, unused: &[u128]) {
+        (**self).withdraw(window, unused);
     }
 }

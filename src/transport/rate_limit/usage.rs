@@ -18,7 +18,7 @@ pub(super) struct Usage {
     in_flight: usize,
     /// When the calls that still count got their responses, oldest first.
     responded: VecDeque<Instant>,
-    /// No call is sent before this: bunq has refused one, or other clients have all permits until then.
+    /// No call is sent before this: bunq has refused one.
     closed_until: Option<Instant>,
     /// What unsigned refusals ask for, until bunq accepts a call.
     claim: Option<TimedClaim>,
@@ -79,9 +79,11 @@ impl Usage {
         self.in_flight == 0 && self.responded.is_empty() && self.closed_until.is_none() && self.claim.is_none()
     }
 
-    /// When a call with `ahead` others before it can be sent. If that is at once, the time is not after `now`.
-    pub(super) fn turn(&self, now: Instant, ahead: usize) -> Instant {
-        let open = self.closed_until.max(self.claim.map(|claim| claim.closed_until)).unwrap_or(now);
+    /// When a call with `ahead` others before it can be sent, of which none is sent before a time. If that is at once, the time is not
+    /// after `now`.
+    pub(super) fn turn(&self, now: Instant, ahead: usize, not_before: Instant) -> Instant {
+        let claimed = self.claim.map(|claim| claim.closed_until);
+        let open = self.closed_until.max(claimed).unwrap_or(now).max(not_before);
         let under = |limit: &RateLimit| {
             let (calls, per) = (limit.calls.max(1) as usize, limit.per);
             // When each permit is free again: for calls in flight, at the earliest one window from now.
@@ -108,7 +110,7 @@ impl Usage {
     }
 
     /// Lets no call be sent before this time.
-    pub(super) fn close_until(&mut self, until: Instant) {
+    fn close_until(&mut self, until: Instant) {
         self.closed_until = self.closed_until.max(Some(until));
     }
 

@@ -8,7 +8,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tracing::Span;
 
 use super::queue::{GRACE, Queue, QueueCaller, Rank, Ticket};
-use super::store::{Grant, PermitStore, PermitWindow, Settlement, Taken};
+use super::shared::{LONGEST_ASKING, Promise, Promises, Share};
+use super::store::{Priority, Settlement, Taken};
 use super::throttled::Throttled;
 use super::usage::Usage;
 use crate::error::Error;
@@ -24,12 +25,6 @@ const LONG_WAIT: Duration = Duration::from_secs(1);
 /// How long before its turn the request of a call is signed. A signature takes about a millisecond of CPU time, which
 /// must not be spent while a permit is held.
 const LEAD: Duration = Duration::from_millis(50);
-
-/// After this time without an answer from the store, another call may ask: the future that asked may not be polled.
-const LONGEST_ASKING: Duration = Duration::from_secs(1);
-
-/// The shortest time before a call asks the store again.
-const SHORTEST_WAIT: Duration = Duration::from_millis(1);
 
 /// The longest time that a call waits for the store to settle its permit.
 const LONGEST_SETTLING: Duration = Duration::from_secs(1);
@@ -58,10 +53,7 @@ struct WindowState {
     usage: Usage,
     waiting: Queue,
     tickets: u64,
-    /// The call that is asking the store, and since when.
-    asking: Option<(Ticket, Instant)>,
-    /// Other clients have taken permits that were free as far as known here. Calls then ask strictly in their order.
-    is_contended: bool,
+    promises: Promises,
 }
 
 impl WindowState {
@@ -70,6 +62,7 @@ impl WindowState {
         let ticket = Ticket { caller, rank, number: self.tickets };
         self.tickets += 1;
         self.waiting.enter(ticket, is_retry, now);
+        self.promises.enter(&ticket, now);
         (ticket, self.estimate(&ticket, now).0)
     }
 
@@ -77,35 +70,71 @@ impl WindowState {
     fn estimate(&mut self, ticket: &Ticket, now: Instant) -> (Instant, usize) {
         self.usage.prune(now);
         let ahead = self.waiting.ahead(ticket, now);
-        let turn = self.usage.turn(now, ahead);
+        let turn = self.turn(now, ahead);
         self.waiting.note_turn(ticket, turn);
         (turn, ahead)
     }
 
-    /// Takes a permit if the turn of the call has come. If permits come from a store, the call may then ask for one.
+    /// When a call with `ahead` others before it can be sent, as far as that is known here.
+    fn turn(&self, now: Instant, ahead: usize) -> Instant {
+        let turn = self.usage.turn(now, ahead, now);
+        match (self.promises.get(ahead), self.promises.told()) {
+            (Some(promise), _) => turn.max(promise.at),
+            (None, Some(until)) => turn.max(self.usage.turn(now, ahead - self.promises.len(), until)),
+            (None, None) => turn,
+        }
+    }
+
+    /// Takes a permit if the turn of the call has come.
     fn take(&mut self, ticket: &Ticket, now: Instant, is_shared: bool) -> Take {
         let (turn, ahead) = self.estimate(ticket, now);
+        if is_shared && ahead >= self.promises.len() {
+            return self.ask(ticket, now, turn, ahead);
+        }
         if turn > now {
-            return Take::At(turn);
+            return Take::At { turn, wake: turn };
         }
         if self.usage.awaits_a_response() {
             return Take::AfterAResponse;
         }
         // After a refusal only the first call in the queue is sent.
-        if (self.usage.is_refused() || self.is_contended) && ahead > 0 {
-            return Take::At(now + GRACE);
+        if self.usage.is_refused() && ahead > 0 {
+            return Take::later(now);
         }
-        if !is_shared {
-            self.begin(ticket, now);
-            return Take::Taken;
-        }
-        match self.asking {
-            Some((_, since)) if since + LONGEST_ASKING > now => Take::AfterAnAnswer(since + LONGEST_ASKING),
-            _ => {
-                self.asking = Some((*ticket, now));
-                Take::Ask
+        let promise = self.promises.next();
+        if let Some(promise) = promise {
+            if !promise.is_usable(now) {
+                return Take::Outdated(promise);
             }
+            self.begin(ticket, now);
+            return Take::Taken(Some(promise));
         }
+        self.begin(ticket, now);
+        Take::Taken(None)
+    }
+
+    /// Asks the store if nobody does, and the call is the first that it has promised no permit.
+    fn ask(&mut self, ticket: &Ticket, now: Instant, turn: Instant, ahead: usize) -> Take {
+        if self.usage.awaits_a_response() && self.promises.len() == 0 {
+            return Take::AfterAResponse;
+        }
+        if let Some(by) = self.promises.answer_by(now) {
+            return Take::AfterAnAnswer(by);
+        }
+        if ahead > self.promises.len() {
+            return if turn > now { Take::At { turn, wake: turn } } else { Take::later(now) };
+        }
+        // What is free soon can be promised.
+        let here = self.usage.turn(now, ahead, now);
+        let ask_at = here.checked_sub(LEAD).unwrap_or(here).max(self.promises.told().unwrap_or(now));
+        if ask_at > now {
+            // It has the first promise if those before it are not polled.
+            let unclaimed = self.promises.get(0).map_or(ask_at, |promise| promise.at + GRACE);
+            let wake = if unclaimed > now { ask_at.min(unclaimed) } else { ask_at };
+            return Take::At { turn, wake };
+        }
+        self.promises.ask(ticket, now);
+        Take::Ask
     }
 
     /// Records that a call has its permit.
@@ -117,21 +146,31 @@ impl WindowState {
 
 /// The result of an attempt to take a permit.
 enum Take {
-    Taken,
+    /// It has one: of the store, if there is a store.
+    Taken(Option<Promise>),
+    /// The permit of the store may not be used any more.
+    Outdated(Promise),
     /// Ask the store.
     Ask,
-    /// Try again at this time.
-    At(Instant),
+    /// The turn comes at a time, as far as that is known. Try again at `wake`.
+    At { turn: Instant, wake: Instant },
     /// Try again when the call in flight has its response.
     AfterAResponse,
     /// Try again when the store has answered another call, or at this time.
     AfterAnAnswer(Instant),
 }
 
+impl Take {
+    /// Another call goes first, which may not be polled.
+    fn later(now: Instant) -> Self {
+        Self::At { turn: now + GRACE, wake: now + GRACE }
+    }
+}
+
 impl Window {
     pub(super) fn new(operation: &'static str, limit: RateLimit) -> Self {
         let (usage, waiting) = (Usage::new(limit), Queue::default());
-        let state = WindowState { usage, waiting, tickets: 0, asking: None, is_contended: false };
+        let state = WindowState { usage, waiting, tickets: 0, promises: Promises::default() };
         Self { operation, limit, state: Mutex::new(state), moved_up: Notify::new() }
     }
 
@@ -148,14 +187,14 @@ impl Window {
     pub(super) fn expected_wait(&self, caller: QueueCaller) -> Duration {
         let (mut state, now) = (self.state(), Instant::now());
         state.usage.prune(now);
-        state.usage.turn(now, state.waiting.ahead_of_next(caller, now)).saturating_duration_since(now)
+        state.turn(now, state.waiting.ahead_of_next(caller, now)).saturating_duration_since(now)
     }
 
     /// When a call would have its turn that has all calls of the queue before it, and `ahead` more.
     pub(super) fn turn(&self, now: Instant, ahead: usize) -> Instant {
         let mut state = self.state();
         state.usage.prune(now);
-        state.usage.turn(now, state.waiting.coming(now).saturating_add(ahead))
+        state.turn(now, state.waiting.coming(now).saturating_add(ahead))
     }
 
     /// How many calls wait or have a permit.
@@ -210,13 +249,6 @@ impl Window {
     }
 }
 
-/// A window that other clients share.
-#[derive(Debug, Clone)]
-pub(super) struct Share {
-    pub(super) store: Arc<dyn PermitStore>,
-    pub(super) window: PermitWindow,
-}
-
 /// The place of a call in the queue, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Place {
@@ -266,20 +298,19 @@ impl Place {
             let now = Instant::now();
             let taken = window.state().take(&self.ticket, now, self.share.is_some());
             match taken {
-                Take::Taken => return Ok(self.permitted(None)),
+                Take::Taken(promise) => return Ok(self.permitted(promise)),
+                Take::Outdated(Promise { share, id, .. }) => share.store.abandon(&share.window, id),
                 Take::Ask => {
                     self.wait(None);
-                    if let Some(granted) = self.ask().await? {
-                        return Ok(self.permitted(Some(granted)));
-                    }
+                    self.ask().await?;
                 }
-                Take::At(turn) if turn > self.deadline => {
+                Take::At { turn, .. } if turn > self.deadline => {
                     return Err(NoPermit::TooLate(turn.saturating_duration_since(now)));
                 }
                 // Either way the turn is estimated again.
-                Take::At(turn) => {
+                Take::At { turn, wake } => {
                     self.wait(Some(turn.saturating_duration_since(now)));
-                    drop(timeout_at(turn, moved_up).await);
+                    drop(timeout_at(wake, moved_up).await);
                 }
                 Take::AfterAResponse => {
                     self.wait(None);
@@ -301,40 +332,44 @@ impl Place {
         NoPermit::Failed(Error::permits(format_args!("{store} did not answer before this call's deadline")))
     }
 
-    fn permitted(&self, granted: Option<(Share, u128)>) -> Permit {
+    fn permitted(&self, promise: Option<Promise>) -> Permit {
         metrics::permitted(self.window.operation, self.start.elapsed());
+        let granted = promise.map(|Promise { share, id, .. }| (share, id));
         Permit { window: Arc::clone(&self.window), granted, is_settled: false }
     }
 
-    /// Asks the store for a permit. `None` if it has none yet, or if the permit came too late to be used.
-    async fn ask(&self) -> Result<Option<(Share, u128)>, NoPermit> {
-        let Some(share) = &self.share else { return Ok(None) };
+    /// How soon the call must have its permit, among those of other clients.
+    fn priority(&self, now: Instant) -> Priority {
+        let Ticket { caller, rank, .. } = self.ticket;
+        Priority {
+            waited: now.saturating_duration_since(rank.began),
+            is_urgent: caller.is_urgent,
+            deadline: rank.due.map(|due| due.saturating_duration_since(now)),
+        }
+    }
+
+    /// Asks the store for a permit, and notes its answer.
+    async fn ask(&self) -> Result<(), NoPermit> {
+        let Some(share) = &self.share else { return Ok(()) };
         let asking = Asking(self);
         let start = Instant::now();
-        let answer = timeout_at(self.deadline, share.store.take(&share.window, self.ticket.rank.began.elapsed())).await;
-        let taken = answer.map_err(|_| self.unanswered())?.map_err(NoPermit::Failed)?;
-        let now = Instant::now();
-        let granted = match taken {
-            Taken::NotBefore(pause) => {
-                let mut state = self.window.state();
-                state.usage.close_until(now.checked_add(pause.max(SHORTEST_WAIT)).unwrap_or(now));
-                state.is_contended = true;
-                None
-            }
-            // The future may not have been polled, or the machine may have been suspended.
-            Taken::Granted(Grant { id, send_within: Some(time) }) if now.duration_since(start) > time => {
-                share.store.abandon(&share.window, id);
-                None
-            }
-            Taken::Granted(Grant { id, .. }) => {
-                let mut state = self.window.state();
-                state.begin(&self.ticket, now);
-                state.is_contended &= !state.waiting.is_empty();
-                Some((share.clone(), id))
+        let mut answer = share.store.take(&share.window, self.priority(start));
+        let taken = loop {
+            let by = self.deadline.min(Instant::now() + LONGEST_ASKING / 2);
+            match timeout_at(by, &mut answer).await {
+                Ok(taken) => break taken.map_err(NoPermit::Failed)?,
+                Err(_) if by == self.deadline => return Err(self.unanswered()),
+                Err(_) => self.window.state().promises.still_asks(&self.ticket, Instant::now()),
             }
         };
+        let (mut state, now) = (self.window.state(), Instant::now());
+        match taken {
+            Taken::NotBefore(pause) => state.promises.not_before(&self.ticket, pause, now),
+            Taken::Granted(grant) => state.promises.granted(share.clone(), grant, start, now),
+        }
+        drop(state);
         drop(asking);
-        Ok(granted)
+        Ok(())
     }
 
     /// Begins the wait, unless it has begun. `time` is how long it takes, if that is known.
@@ -352,7 +387,7 @@ struct Asking<'a>(&'a Place);
 impl Drop for Asking<'_> {
     fn drop(&mut self) {
         let mut state = self.0.window.state();
-        state.asking = state.asking.filter(|(ticket, _)| *ticket != self.0.ticket);
+        state.promises.asked(&self.0.ticket);
         let others_wait = !state.waiting.is_empty();
         drop(state);
         if others_wait {
@@ -366,9 +401,15 @@ impl Drop for Place {
         if self.waiting.is_some() {
             metrics::waiting(self.window.operation, -1);
         }
-        let others_move_up = self.window.state().waiting.remove(&self.ticket);
+        let mut state = self.window.state();
+        let others_move_up = state.waiting.remove(&self.ticket);
+        let unused = if state.waiting.is_empty() { state.promises.withdraw() } else { None };
+        drop(state);
         if others_move_up {
             self.window.moved_up.notify_waiters();
+        }
+        if let Some((unused, Share { store, window })) = unused.zip(self.share.as_ref()) {
+            store.withdraw(window, &unused);
         }
     }
 }

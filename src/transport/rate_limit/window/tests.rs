@@ -12,7 +12,7 @@ fn window(calls: u32, ms: u32) -> Arc<Window> {
 
 fn rank(number: u64) -> Rank {
     // The numbers of a test differ, or are of one call.
-    Rank { number, began: Instant::now() }
+    Rank { number, began: Instant::now(), due: None }
 }
 
 /// The only caller of most tests.

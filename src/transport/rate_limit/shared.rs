@@ -1,0 +1,155 @@
+//! What a store of permits has promised to the window of a client, and when it is asked.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::queue::Ticket;
+use super::store::{Grant, PermitStore, PermitWindow};
+
+/// A call that asks says so at least this often. If it does not, its future is not polled, and another asks.
+pub(super) const LONGEST_ASKING: Duration = Duration::from_secs(1);
+
+/// The shortest time before a call asks the store again.
+const SHORTEST_WAIT: Duration = Duration::from_millis(1);
+
+/// The window in the store.
+#[derive(Debug, Clone)]
+pub(super) struct Share {
+    pub(super) store: Arc<dyn PermitStore>,
+    pub(super) window: PermitWindow,
+}
+
+/// A permit that the store has granted and no call has used yet.
+#[derive(Debug)]
+pub(super) struct Promise {
+    pub(super) share: Share,
+    pub(super) id: u128,
+    /// When it is free.
+    pub(super) at: Instant,
+    use_by: Option<Instant>,
+}
+
+impl Promise {
+    /// Whether it may still be used: the machine may have been suspended, or no future polled.
+    pub(super) fn is_usable(&self, now: Instant) -> bool {
+        self.use_by.is_none_or(|by| now <= by)
+    }
+}
+
+/// What the store was asked, and has answered.
+#[derive(Debug, Default)]
+pub(super) struct Promises {
+    /// In the order of their times. The first call in the queue has the first one.
+    granted: VecDeque<Promise>,
+    /// The call that is asking, and when it last said so.
+    asking: Option<(Ticket, Instant)>,
+    told: Option<Told>,
+}
+
+/// The store has answered that there is no permit before a time.
+#[derive(Debug, Clone, Copy)]
+struct Told {
+    until: Instant,
+    /// It was an urgent call that asked.
+    is_urgent: bool,
+}
+
+impl Promises {
+    /// How many calls have one.
+    pub(super) fn len(&self) -> usize {
+        self.granted.len()
+    }
+
+    pub(super) fn get(&self, ahead: usize) -> Option<&Promise> {
+        self.granted.get(ahead)
+    }
+
+    /// Takes the one that is free first.
+    pub(super) fn next(&mut self) -> Option<Promise> {
+        self.granted.pop_front()
+    }
+
+    /// Before when the store has no more, as far as it has told.
+    pub(super) fn told(&self) -> Option<Instant> {
+        self.told.map(|told| told.until)
+    }
+
+    /// A call came that the store does not know of: an urgent one asks at once, though another was told to wait.
+    pub(super) fn enter(&mut self, ticket: &Ticket, now: Instant) {
+        if let Some(told) = self.told.as_mut().filter(|told| ticket.caller.is_urgent && !told.is_urgent) {
+            told.until = now;
+        }
+    }
+
+    /// Until when another call that asks is waited for.
+    pub(super) fn answer_by(&self, now: Instant) -> Option<Instant> {
+        self.asking.map(|(_, since)| since + LONGEST_ASKING).filter(|by| *by > now)
+    }
+
+    pub(super) fn ask(&mut self, ticket: &Ticket, now: Instant) {
+        self.asking = Some((*ticket, now));
+    }
+
+    /// The future of the call that asks is polled.
+    pub(super) fn still_asks(&mut self, ticket: &Ticket, now: Instant) {
+        if let Some((_, since)) = self.asking.as_mut().filter(|(asking, _)| asking == ticket) {
+            *since = now;
+        }
+    }
+
+    /// The call does not ask any more.
+    pub(super) fn asked(&mut self, ticket: &Ticket) {
+        self.asking = self.asking.filter(|(asking, _)| asking != ticket);
+    }
+
+    pub(super) fn granted(&mut self, share: Share, grant: Grant, asked: Instant, now: Instant) {
+        let Grant { id, send_after, send_within } = grant;
+        let at = now.checked_add(send_after).unwrap_or(now);
+        let use_by = send_within.and_then(|time| asked.checked_add(time));
+        let position = self.granted.partition_point(|other| other.at <= at);
+        self.granted.insert(position, Promise { share, id, at, use_by });
+        self.told = None;
+    }
+
+    pub(super) fn not_before(&mut self, ticket: &Ticket, pause: Duration, now: Instant) {
+        let until = now.checked_add(pause.max(SHORTEST_WAIT)).unwrap_or(now);
+        self.told = Some(Told { until, is_urgent: ticket.caller.is_urgent });
+    }
+
+    /// Nobody waits any more. Returns the permits that nobody has used, if the store is to be told.
+    pub(super) fn withdraw(&mut self) -> Option<Vec<u128>> {
+        let unused: Vec<_> = self.granted.drain(..).map(|promise| promise.id).collect();
+        let is_expected = self.told.take().is_some();
+        (is_expected || !unused.is_empty()).then_some(unused)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transport::rate_limit::queue::{QueueCaller, Rank};
+
+    /// All calls of the partner stand still without its session.
+    #[test]
+    fn an_urgent_call_asks_though_another_was_told_to_wait() {
+        test_timeout::start();
+        let now = Instant::now();
+        let ticket = |is_urgent| Ticket {
+            caller: QueueCaller { number: u64::from(is_urgent), is_urgent },
+            rank: Rank { number: 0, began: now, due: None },
+            number: 0,
+        };
+        let hour = Duration::from_secs(3600);
+        for (told, comes, expected) in
+            [(false, true, now), (true, true, now + hour), (false, false, now + hour), (true, false, now + hour)]
+        {
+            let mut promises = Promises::default();
+            promises.not_before(&ticket(told), hour, now);
+            promises.enter(&ticket(comes), now);
+            assert_eq!(promises.told(), Some(expected), "{told} {comes}");
+        }
+    }
+}
