@@ -1,0 +1,142 @@
+//! Connections: how they are made, what one is used for, and which of them are used again.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::runtime::{Handle, Id};
+use tokio::time::timeout;
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Client, Row};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use crate::trouble::Trouble;
+use crate::url::Target;
+
+/// When a statement is given up that the server has not ended, as `BEGIN` has it.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(25);
+
+/// How many connections wait for their next use at most.
+const MAX_IDLE: usize = 4;
+
+/// What each connection begins with. A statement may take longer than the lease of a lock, for which one may wait. A setting of the server or
+/// of the role must not make what was saved less durable.
+const BEGIN: &str = "
+    SET statement_timeout = '20s';
+    SET lock_timeout = '10s';
+    SET idle_in_transaction_session_timeout = '20s';
+    SET search_path = '';
+    SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'";
+
+/// The values of a statement, with their types.
+pub(crate) type Values<'a, const N: usize> = [(&'a (dyn ToSql + Sync), Type); N];
+
+/// Makes connections, and keeps those that may be used again.
+pub(crate) struct Pool {
+    target: Target,
+    tls: MakeRustlsConnect,
+    idle: Mutex<Vec<(Id, Client)>>,
+}
+
+/// A connection. It is used again once it is dropped, if all of its statements have succeeded.
+pub(crate) struct Connection {
+    /// It is there until this is dropped.
+    client: Option<Client>,
+    pool: Arc<Pool>,
+    /// The runtime that drives the connection.
+    runtime: Id,
+    /// The statements without an answer. One that fails, or whose future is dropped, never has one.
+    unanswered: AtomicUsize,
+}
+
+impl Pool {
+    pub(crate) fn new(target: Target, tls: MakeRustlsConnect) -> Self {
+        Self { target, tls, idle: Mutex::default() }
+    }
+
+    /// Names the database in errors.
+    pub(crate) fn place(&self) -> &str {
+        &self.target.place
+    }
+
+    /// Returns a connection that is idle, or makes one.
+    pub(crate) async fn connection(self: &Arc<Self>) -> Result<Connection, Trouble> {
+        let problem = "cannot be used here: there is no Tokio runtime with I/O and time";
+        let runtime = Handle::try_current().map_err(|_| Trouble::new(self.place(), problem))?.id();
+        let client = match self.idle_of(runtime) {
+            Some(client) => client,
+            None => self.connect().await?,
+        };
+        Ok(Connection { client: Some(client), pool: Arc::clone(self), runtime, unanswered: AtomicUsize::new(0) })
+    }
+
+    /// The connection that was used last: the others are closed by the server, or by what is between, sooner.
+    fn idle_of(&self, runtime: Id) -> Option<Client> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.retain(|(_, client)| !client.is_closed());
+        let index = idle.iter().rposition(|(of, _)| *of == runtime)?;
+        Some(idle.remove(index).1)
+    }
+
+    async fn connect(&self) -> Result<Client, Trouble> {
+        let connecting = async {
+            let (client, connection) = self.target.config.connect(self.tls.clone()).await?;
+            let place = self.place().to_owned();
+            tokio::spawn(async move {
+                if let Err(error) = connection.await {
+                    tracing::debug!("a connection has ended: {}", Trouble::of(&place, &error));
+                }
+            });
+            client.batch_execute(BEGIN).await?;
+            Ok(client)
+        };
+        self.in_time(connecting).await
+    }
+
+    async fn in_time<T>(&self, answer: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T, Trouble> {
+        match timeout(ANSWER_TIMEOUT, answer).await {
+            Ok(answer) => answer.map_err(|error| Trouble::of(self.place(), &error)),
+            Err(_) => Err(Trouble::unanswered(self.place(), ANSWER_TIMEOUT)),
+        }
+    }
+}
+
+impl Connection {
+    /// Runs a statement, in one round trip. A failure leaves the connection unused from then on.
+    pub(crate) async fn query(&self, sql: &str, values: &[(&(dyn ToSql + Sync), Type)]) -> Result<Vec<Row>, Trouble> {
+        self.unanswered.fetch_add(1, Ordering::Relaxed);
+        let rows = self.pool.in_time(self.client().query_typed(sql, values)).await?;
+        self.unanswered.fetch_sub(1, Ordering::Relaxed);
+        Ok(rows)
+    }
+
+    /// Runs statements without values.
+    pub(crate) async fn execute(&self, sql: &str) -> Result<(), Trouble> {
+        self.unanswered.fetch_add(1, Ordering::Relaxed);
+        self.pool.in_time(self.client().batch_execute(sql)).await?;
+        self.unanswered.fetch_sub(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Names the database in errors.
+    pub(crate) fn place(&self) -> &str {
+        self.pool.place()
+    }
+
+    #[expect(clippy::expect_used, reason = "only drop takes it")]
+    fn client(&self) -> &Client {
+        self.client.as_ref().expect("the connection is there until it is dropped")
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        let is_clean = *self.unanswered.get_mut() == 0;
+        if let Some(client) = self.client.take().filter(|client| is_clean && !client.is_closed()) {
+            let mut idle = self.pool.idle.lock().unwrap_or_else(PoisonError::into_inner);
+            if idle.len() < MAX_IDLE {
+                idle.push((self.runtime, client));
+            }
+        }
+    }
+}

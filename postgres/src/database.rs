@@ -1,0 +1,206 @@
+//! A database that several machines use.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bunq_partner::{Error, Secret};
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+use tokio_postgres::Row;
+use tokio_postgres::types::{FromSql, ToSql, Type};
+
+use crate::connection::{Connection, Pool};
+use crate::migrations;
+use crate::trouble::Trouble;
+use crate::url::Target;
+
+/// How many statements run at a time. The locks that are held have a connection each beside them.
+const MAX_STATEMENTS: usize = 4;
+
+/// The oldest version of PostgreSQL that is used, 13.
+const OLDEST_SERVER: i32 = 130_000;
+
+/// A value of a statement, with its type.
+pub(crate) type Value = (Box<dyn ToSql + Send + Sync>, Type);
+
+/// A PostgreSQL database in which the machines of a partner keep what they share. Clones share its connections.
+///
+/// ```no_run
+/// use bunq_partner_postgres::Database;
+///
+/// # async fn connect() -> Result<(), bunq_partner::Error> {
+/// let url = "postgres://acme:PASSWORD@db.example.com/acme";
+/// Database::migrate(url).await?;
+/// let database = Database::connect(url).await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # The URL
+///
+/// `postgres://USER:PASSWORD@HOST:PORT/DATABASE?NAME=VALUE`, with `%40` for an `@` in the password. Among the parameters are:
+///
+/// - `sslmode`: `verify-full` unless the server is on this machine, and nothing weaker. On this machine `disable`.
+/// - `sslrootcert`: a PEM file with the certificates that are trusted, in place of the system's.
+/// - `host`: the folder of a socket, as in `postgres:///acme?host=/run/postgresql`.
+/// - `application_name`: names the machine in the list of connections and of who holds a lock; `bunq-partner` if it is missing.
+/// - `connect_timeout`, in seconds: 10 if it is missing.
+///
+/// With several hosts, as in `HOST,HOST`, the one that can be written to is used.
+///
+/// # Connections
+///
+/// A process has up to 4 for statements, and one for each lock that it holds or waits for: up to 1 for a context and 4 for a custody. They
+/// are made when they are needed. A connection must have a server process of its own, because locks belong to that: a pooler
+/// must be in session mode.
+#[derive(Clone)]
+pub struct Database(Arc<Inner>);
+
+struct Inner {
+    pool: Arc<Pool>,
+    statements: Arc<Semaphore>,
+}
+
+impl Database {
+    /// Connects to the database, and checks it: whether it is PostgreSQL 13 or later and can be written to, whether its schema is the
+    /// one that is needed and the role has the rights, and whether a pooler shares its connections.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Context`](bunq_partner::ErrorKind::Context), with the cause and the remedy. It has no password.
+    pub async fn connect(url: impl Into<Secret>) -> Result<Self, Error> {
+        let database = Self::open(&url.into()).await?;
+        let connection = database.check_server().await.map_err(Trouble::context)?;
+        migrations::check(&connection, database.place()).await.map_err(Trouble::context)?;
+        database.check_rights(&connection).await.map_err(Trouble::context)?;
+        Ok(database)
+    }
+
+    /// Makes the schema `bunq_partner` in the database, or brings it to the version that this crate needs. It does nothing if that is
+    /// done, and may be called by several processes at once. It never goes back: it refuses a schema that a newer version of this
+    /// crate has made and that this one cannot use.
+    ///
+    /// The role needs the right to create a schema there, and owns it afterwards. Services need less: `role.sql` of this
+    /// crate grants it.
+    ///
+    /// # Errors
+    ///
+    /// Like [`connect`](Self::connect).
+    pub async fn migrate(url: impl Into<Secret>) -> Result<(), Error> {
+        let database = Self::open(&url.into()).await?;
+        let connection = database.check_server().await.map_err(Trouble::context)?;
+        migrations::migrate(&connection, database.place()).await.map_err(Trouble::context)
+    }
+
+    async fn open(url: &Secret) -> Result<Self, Error> {
+        let target = Target::parse(url)?;
+        let trust = target.trust.clone();
+        let tls = spawn_blocking(move || trust.connector()).await.map_err(Error::context)??;
+        let pool = Arc::new(Pool::new(target, tls));
+        Ok(Self(Arc::new(Inner { pool, statements: Arc::new(Semaphore::new(MAX_STATEMENTS)) })))
+    }
+
+    /// Names the database in errors, without a secret: `the database acme at db.example.com:5432`.
+    pub(crate) fn place(&self) -> &str {
+        self.0.pool.place()
+    }
+
+    /// Returns a connection for several statements, such as those of a lock.
+    pub(crate) async fn connection(&self) -> Result<Connection, Trouble> {
+        self.0.pool.connection().await
+    }
+
+    /// Runs a statement in a task of its own: a caller that does not poll keeps no connection from others.
+    pub(crate) async fn query(&self, sql: &'static str, values: Vec<Value>) -> Result<Vec<Row>, Trouble> {
+        let (pool, statements) = (Arc::clone(&self.0.pool), Arc::clone(&self.0.statements));
+        let statement = tokio::spawn(async move {
+            let _turn = statements.acquire_owned().await.map_err(|error| Trouble::new(pool.place(), error))?;
+            let values = values.iter().map(|(value, kind)| (&**value as &(dyn ToSql + Sync), kind.clone()));
+            pool.connection().await?.query(sql, &values.collect::<Vec<_>>()).await
+        });
+        statement.await.map_err(|error| Trouble::new(self.place(), format_args!("was not asked: {error}")))?
+    }
+
+    /// Reads a column of a row.
+    pub(crate) fn column<'a, T: FromSql<'a>>(&self, row: &'a Row, index: usize) -> Result<T, Trouble> {
+        column(self.place(), row, index)
+    }
+
+    /// Reads a text that was kept as bytes.
+    pub(crate) fn secret(&self, row: &Row, index: usize) -> Result<Secret, Trouble> {
+        let text = String::from_utf8(self.column(row, index)?);
+        text.map(Secret::new).map_err(|_| Trouble::new(self.place(), "has a text that is not UTF-8: it is damaged"))
+    }
+
+    /// Checks that the server can be used, with a connection that is returned then.
+    async fn check_server(&self) -> Result<Connection, Trouble> {
+        let refused = |problem: &str| Trouble::new(self.place(), problem);
+        let first = self.connection().await?;
+        let rows = first.query("SELECT version(), current_setting('server_version_num')::integer", &[]).await?;
+        for row in &rows {
+            let (name, version): (String, i32) = (self.column(row, 0)?, self.column(row, 1)?);
+            if !name.starts_with("PostgreSQL ") {
+                return Err(refused("is not PostgreSQL, whose locks are needed: use PostgreSQL 13 or later"));
+            }
+            if version < OLDEST_SERVER {
+                return Err(refused(&format!("is PostgreSQL {}: 13 or later is needed", version / 10_000)));
+            }
+        }
+        let second = self.connection().await?;
+        let mut backends = [0; 4];
+        for (index, connection) in [&first, &second, &first, &second].into_iter().enumerate() {
+            for row in connection.query("SELECT pg_backend_pid()", &[]).await? {
+                backends[index] = self.column(&row, 0)?;
+            }
+        }
+        if !is_of_each(backends) {
+            return Err(refused(
+                "is behind a pooler that shares connections, which frees locks that are held: connect to the server itself, or have the pooler in session mode",
+            ));
+        }
+        Ok(first)
+    }
+
+    /// Checks that the role may do what this crate does.
+    async fn check_rights(&self, connection: &Connection) -> Result<(), Trouble> {
+        let missing = connection.query(include_str!("missing_rights.sql"), &[]).await?;
+        let missing = missing.iter().map(|row| self.column::<String>(row, 0)).collect::<Result<Vec<_>, _>>()?;
+        match missing.is_empty() {
+            true => Ok(()),
+            false => {
+                let problem = format!("does not grant the role {}: run postgres/role.sql", missing.join(", "));
+                Err(Trouble::new(self.place(), problem))
+            }
+        }
+    }
+}
+
+/// Reads a column of a row of the database `place`.
+pub(crate) fn column<'a, T: FromSql<'a>>(place: &str, row: &'a Row, index: usize) -> Result<T, Trouble> {
+    row.try_get(index).map_err(|error| Trouble::of(place, &error))
+}
+
+/// Whether two connections that were asked in turn have a backend each, and keep it.
+fn is_of_each([first, second, first_again, second_again]: [i32; 4]) -> bool {
+    first != second && first == first_again && second == second_again
+}
+
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Database").field(&self.place()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pooler_that_shares_connections_is_found() {
+        test_timeout::start();
+        assert!(is_of_each([7, 8, 7, 8]));
+        for shared in [[7, 7, 7, 7], [7, 8, 8, 7], [7, 8, 9, 8], [7, 8, 7, 9]] {
+            assert!(!is_of_each(shared), "{shared:?}");
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! What is wrong with the database, in words: which database, what happened, what to do.
+//!
+//! A message has no values of rows: PostgreSQL quotes them in its details, and for some errors in the message itself.
+
+use std::error::Error as _;
+use std::fmt;
+use std::time::Duration;
+
+use bunq_partner::Error;
+use tokio_postgres::error::{DbError, Severity, SqlState};
+
+/// A failure of the database. Whoever called makes an error of the kind that the caller expects.
+#[derive(Debug)]
+pub(crate) struct Trouble {
+    text: String,
+    ends_connection: bool,
+}
+
+impl Trouble {
+    /// `place` names the database.
+    pub(crate) fn new(place: &str, problem: impl fmt::Display) -> Self {
+        Self { text: format!("{place} {problem}"), ends_connection: false }
+    }
+
+    /// Says what an error of the driver means.
+    pub(crate) fn of(place: &str, error: &tokio_postgres::Error) -> Self {
+        match error.as_db_error() {
+            Some(refusal) => {
+                let ends_connection = refusal.parsed_severity() != Some(Severity::Error);
+                Self { ends_connection, ..Self::new(place, refused(refusal)) }
+            }
+            None => {
+                let remedy = "see whether it runs, and whether its host and port are right";
+                let problem = format_args!("cannot be reached ({}): {remedy}", chain(error));
+                Self { ends_connection: true, ..Self::new(place, problem) }
+            }
+        }
+    }
+
+    /// The connection did not answer in time, so that it is not known what became of its statement.
+    pub(crate) fn unanswered(place: &str, timeout: Duration) -> Self {
+        let problem = format_args!("has not answered within {timeout:?}: see whether it runs, and what it waits for");
+        Self { ends_connection: true, ..Self::new(place, problem) }
+    }
+
+    /// Whether the connection, and what it held, is gone.
+    pub(crate) fn ends_connection(&self) -> bool {
+        self.ends_connection
+    }
+
+    /// The error of a store that has met this.
+    pub(crate) fn context(self) -> Error {
+        Error::context(self.text)
+    }
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// An error with its causes. None of them is the server's, so none has values.
+fn chain(error: &tokio_postgres::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    text
+}
+
+/// What the server's refusal means.
+fn refused(error: &DbError) -> String {
+    let (code, message) = (error.code(), error.message());
+    let remedy = match code {
+        &SqlState::INVALID_PASSWORD | &SqlState::INVALID_AUTHORIZATION_SPECIFICATION => {
+            "check the user, its password and the server's pg_hba.conf"
+        }
+        &SqlState::INVALID_CATALOG_NAME => "create it, or name another",
+        &SqlState::INSUFFICIENT_PRIVILEGE => "grant its role the rights in postgres/role.sql",
+        &SqlState::UNDEFINED_TABLE
+        | &SqlState::UNDEFINED_FUNCTION
+        | &SqlState::UNDEFINED_COLUMN
+        | &SqlState::UNDEFINED_OBJECT
+        | &SqlState::INVALID_SCHEMA_NAME => "its schema is not the one that is needed: migrate it",
+        &SqlState::DISK_FULL => "its disk is full: make room there",
+        &SqlState::TOO_MANY_CONNECTIONS => {
+            "it has no connection left: raise its max_connections, or run fewer processes"
+        }
+        &SqlState::READ_ONLY_SQL_TRANSACTION => "it is read-only, as a standby is: connect to the primary",
+        &SqlState::ADMIN_SHUTDOWN | &SqlState::CRASH_SHUTDOWN | &SqlState::CANNOT_CONNECT_NOW => {
+            "it is starting or stopping: try again"
+        }
+        &SqlState::QUERY_CANCELED | &SqlState::LOCK_NOT_AVAILABLE => {
+            "it is too slow, or something holds a lock there: look at pg_stat_activity"
+        }
+        _ => "look into its log",
+    };
+    match may_have_values(code) {
+        true => format!("refuses a statement (SQLSTATE {}): {remedy}", code.code()),
+        false => format!("refuses a statement or a connection ({message}, SQLSTATE {}): {remedy}", code.code()),
+    }
+}
+
+/// Whether the message of such an error may quote a value: those of bad data and of constraints.
+fn may_have_values(code: &SqlState) -> bool {
+    ["22", "23"].contains(&&code.code()[..2])
+}

@@ -1,0 +1,122 @@
+//! The URL of a database: what of it is the driver's, and how the server is verified.
+
+use std::net::IpAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use bunq_partner::{Error, Secret};
+use tokio_postgres::Config;
+use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
+
+use crate::tls::Trust;
+
+/// What a connection is made with.
+pub(crate) struct Target {
+    pub(crate) config: Config,
+    pub(crate) trust: Trust,
+    /// Names the database in errors: `the database acme at db.example.com:5432`.
+    pub(crate) place: String,
+}
+
+/// A connection that is not there after this time is given up.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A server that is not heard for this long is taken to be gone.
+const SILENCE: Duration = Duration::from_secs(20);
+
+/// The URL without the secrets that it may have.
+fn refused(problem: &str) -> Error {
+    Error::context(format_args!("the URL of the database {problem}"))
+}
+
+impl Target {
+    pub(crate) fn parse(url: &Secret) -> Result<Self, Error> {
+        let url = url.expose().trim();
+        let rest = ["postgres://", "postgresql://"].into_iter().find_map(|scheme| url.strip_prefix(scheme));
+        let rest =
+            rest.ok_or_else(|| refused("is not one of PostgreSQL: give postgres://USER:PASSWORD@HOST:PORT/DATABASE"))?;
+        let (address, parameters) = rest.split_once('?').unwrap_or((rest, ""));
+        // Otherwise a part of the password would be taken for a host, and told in errors.
+        let authority = address.split('/').next().unwrap_or_default();
+        if rest.matches('@').count() > authority.matches('@').count().min(1) {
+            return Err(refused("has an @, / or ? in its user or password: write them as %40, %2F and %3F"));
+        }
+        let (mut sslmode, mut sslrootcert, mut others) = (None, None, Vec::new());
+        for parameter in parameters.split('&').filter(|parameter| !parameter.is_empty()) {
+            match parameter.split_once('=') {
+                Some(("sslmode", mode)) => sslmode = Some(mode),
+                Some(("sslrootcert", path)) => sslrootcert = Some(decoded(path)?),
+                Some((_, _)) => others.push(parameter),
+                None => return Err(refused("has a parameter without a value: write NAME=VALUE")),
+            }
+        }
+        let text = format!("postgres://{address}?{}", others.join("&"));
+        let mut config: Config = text.parse().map_err(|error: tokio_postgres::Error| {
+            let cause = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
+            refused(&format!("cannot be used ({cause})"))
+        })?;
+        let place = place(&config)?;
+        let trust = trust(is_local(&config), sslmode, sslrootcert)?;
+        let mode = if trust == Trust::WithoutTls { SslMode::Disable } else { SslMode::Require };
+        config.ssl_mode(mode).target_session_attrs(TargetSessionAttrs::ReadWrite).tcp_user_timeout(SILENCE);
+        config.keepalives(true).keepalives_idle(SILENCE / 2).keepalives_interval(SILENCE / 4).keepalives_retries(2);
+        if config.get_connect_timeout().is_none() {
+            config.connect_timeout(CONNECT_TIMEOUT);
+        }
+        if config.get_application_name().is_none() {
+            config.application_name("bunq-partner");
+        }
+        Ok(Self { config, trust, place })
+    }
+}
+
+/// Decodes the `%` escapes of a parameter.
+fn decoded(text: &str) -> Result<String, Error> {
+    let decoded = percent_encoding::percent_decode_str(text).decode_utf8();
+    decoded.map(Into::into).map_err(|_| refused("has a parameter that is not UTF-8"))
+}
+
+fn place(config: &Config) -> Result<String, Error> {
+    let database =
+        config.get_dbname().ok_or_else(|| refused("names no database: write it after the host, as in /acme"))?;
+    let ports = config.get_ports();
+    let hosts = config.get_hosts().iter().enumerate().map(|(index, host)| {
+        let port = ports.get(index).or(ports.first()).copied().unwrap_or(5432);
+        match host {
+            Host::Tcp(host) => format!("{host}:{port}"),
+            #[cfg(unix)]
+            Host::Unix(folder) => format!("{}:{port}", folder.display()),
+        }
+    });
+    let hosts = hosts.collect::<Vec<_>>().join(",");
+    if hosts.is_empty() {
+        return Err(refused("names no host: write it after the @, or host=/FOLDER for a socket"));
+    }
+    Ok(format!("the database {database} at {hosts}"))
+}
+
+/// Whether nothing leaves this machine.
+fn is_local(config: &Config) -> bool {
+    let hosts = config.get_hosts().iter().all(|host| match host {
+        Host::Tcp(host) => host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback()),
+        #[cfg(unix)]
+        Host::Unix(_) => true,
+    });
+    hosts && config.get_hostaddrs().iter().all(IpAddr::is_loopback)
+}
+
+fn trust(is_local: bool, sslmode: Option<&str>, sslrootcert: Option<String>) -> Result<Trust, Error> {
+    let certificates = sslrootcert.filter(|path| path != "system");
+    match sslmode {
+        Some("verify-full") => Ok(Trust::of(certificates.as_deref().map(Path::new))),
+        Some("disable") | None if is_local && certificates.is_none() => Ok(Trust::WithoutTls),
+        None => Ok(Trust::of(certificates.as_deref().map(Path::new))),
+        Some(mode @ ("disable" | "allow" | "prefer" | "require" | "verify-ca")) => {
+            let problem = format!(
+                "has sslmode={mode}, with which others could pass for the server: use verify-full, with sslrootcert=FILE for a CA of your own"
+            );
+            Err(refused(&problem))
+        }
+        Some(_) => Err(refused("has an unknown sslmode: use verify-full")),
+    }
+}

@@ -1,0 +1,153 @@
+//! A PostgreSQL server in a temporary folder, from Debian's packages.
+//!
+//! It listens on a free port of 127.0.0.1, for users with a password, and on a socket in its folder, for everybody. It ends with the
+//! process that has started it, however that ends, and its folder with it.
+
+use std::fs;
+use std::io::Write as _;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+
+/// How often another port is tried if somebody else has taken it meanwhile.
+const PORTS: usize = 5;
+
+pub struct Server {
+    programs: PathBuf,
+    folder: PathBuf,
+    port: u16,
+    /// It stops the server when this process ends, which closes its standard input.
+    _guard: Child,
+}
+
+impl Server {
+    /// The server of this process. The error is that PostgreSQL is missing.
+    pub fn shared() -> Result<&'static Self, String> {
+        static SERVER: OnceLock<Result<Server, String>> = OnceLock::new();
+        SERVER.get_or_init(|| Ok(Self::start(programs()?))).as_ref().map_err(Clone::clone)
+    }
+
+    /// Starts a server of a test's own, which it may stop.
+    pub fn own() -> Result<Self, String> {
+        Ok(Self::start(programs()?))
+    }
+
+    fn start(programs: PathBuf) -> Self {
+        let folder = run(as_another_user("mktemp").args(["-d", "-t", "bunq-partner-postgres.XXXXXXXXXX"]));
+        let folder = PathBuf::from(folder.trim());
+        run(as_another_user(programs.join("initdb"))
+            .args(["--username=postgres", "--auth-local=trust", "--auth-host=scram-sha-256", "--encoding=UTF8"])
+            .args(["--locale=C", "--no-sync", "--pgdata"])
+            .arg(folder.join("data")));
+        let guard = guard(&programs, &folder);
+        let mut server = Self { programs, folder, port: 0, _guard: guard };
+        let started = (0..PORTS).any(|_| {
+            server.port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
+            server.try_start().is_ok()
+        });
+        assert!(started, "PostgreSQL does not start: {}", server.log());
+        server
+    }
+
+    /// Starts it again after [`stop`](Self::stop).
+    pub fn start_again(&self) {
+        self.try_start().unwrap_or_else(|problem| panic!("{problem}: {}", self.log()));
+    }
+
+    fn try_start(&self) -> Result<String, String> {
+        let folder = self.folder.display();
+        let settings = format!(
+            "-c listen_addresses=127.0.0.1 -c port={} -c unix_socket_directories={folder} -c max_connections=200",
+            self.port
+        );
+        let mut start = self.pg_ctl("start");
+        try_run(start.arg("--wait").arg("--log").arg(self.folder.join("log")).arg("--options").arg(settings))
+    }
+
+    /// Stops it as a crash does: connections end at once, and it recovers at its next start.
+    pub fn stop(&self) {
+        run(self.pg_ctl("stop").args(["--mode", "immediate", "--wait"]));
+    }
+
+    fn pg_ctl(&self, command: &str) -> Command {
+        let mut pg_ctl = as_another_user(self.programs.join("pg_ctl"));
+        pg_ctl.arg(command).arg("--pgdata").arg(self.folder.join("data"));
+        pg_ctl
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The URL of a superuser, over the socket.
+    pub fn socket_url(&self, database: &str) -> String {
+        format!("postgres://postgres@/{database}?host={}&port={}", self.folder.display(), self.port)
+    }
+
+    /// Runs SQL as a superuser, and returns what it prints.
+    pub fn sql(&self, database: &str, sql: &str) -> String {
+        self.try_sql(database, sql).unwrap_or_else(|problem| panic!("{problem}"))
+    }
+
+    pub fn try_sql(&self, database: &str, sql: &str) -> Result<String, String> {
+        let mut psql = Command::new(self.programs.join("psql"));
+        psql.args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1", "--command", sql]);
+        try_run(psql.arg(self.socket_url(database))).map(|printed| printed.trim().to_owned())
+    }
+
+    /// Writes a file that only the server may read into the folder of its data.
+    pub fn write(&self, name: &str, text: &str) {
+        let file = self.folder.join("data").join(name);
+        let mut write = as_another_user("sh");
+        write.args(["-c", "umask 077; cat > \"$0\""]).arg(file);
+        let mut writing = write.stdin(Stdio::piped()).spawn().unwrap();
+        writing.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+        assert!(writing.wait().unwrap().success());
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.folder.join("log")).unwrap_or_default()
+    }
+}
+
+/// The folder of PostgreSQL's programs, of the newest version.
+fn programs() -> Result<PathBuf, String> {
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten().map(|entry| entry.path());
+    let version = |folder: &Path| folder.file_name()?.to_str()?.parse::<u32>().ok();
+    let newest = versions.filter(|folder| folder.join("bin/initdb").exists()).max_by_key(|folder| version(folder));
+    let missing = "PostgreSQL is not installed: apt-get install postgresql";
+    newest.map(|folder| folder.join("bin")).ok_or_else(|| missing.to_owned())
+}
+
+/// A command that does not run as root, which PostgreSQL refuses.
+fn as_another_user(program: impl AsRef<std::ffi::OsStr>) -> Command {
+    let is_root = run(Command::new("id").arg("-u")).trim() == "0";
+    let mut command = Command::new(if is_root { "setpriv".as_ref() } else { program.as_ref() });
+    if is_root {
+        command.args(["--reuid=nobody", "--regid=nogroup", "--clear-groups", "--"]).arg(program);
+    }
+    // Others' folders cannot be read by that user.
+    command.current_dir("/");
+    command
+}
+
+/// A shell that waits for the end of this process, and then removes the server.
+fn guard(programs: &Path, folder: &Path) -> Child {
+    let script = "trap '' INT TERM HUP; cat; \"$0\" stop --pgdata \"$1/data\" --mode immediate; rm -rf \"$1\"";
+    let mut guard = as_another_user("sh");
+    guard.args(["-c", script]).arg(programs.join("pg_ctl")).arg(folder);
+    guard.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+}
+
+fn run(command: &mut Command) -> String {
+    try_run(command).unwrap_or_else(|problem| panic!("{problem}"))
+}
+
+fn try_run(command: &mut Command) -> Result<String, String> {
+    let output = command.stdin(Stdio::null()).output().map_err(|error| format!("{command:?}: {error}"))?;
+    match output.status.success() {
+        true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
+        false => Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr))),
+    }
+}

@@ -1,0 +1,66 @@
+//! What is checked when a database is connected to, and what errors say.
+
+use bunq_partner::ErrorKind;
+use bunq_partner_postgres::Database;
+
+use crate::common::{PASSWORD, TestDatabase};
+
+/// What connecting with a URL says. It must not tell the password.
+async fn refusal(url: &str) -> String {
+    let error = Database::connect(url).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Context);
+    assert!(!format!("{error} {error:?}").contains("planted"), "{error:?}");
+    error.to_string()
+}
+
+#[tokio::test]
+async fn a_service_with_the_least_rights_connects() {
+    test_timeout::start();
+    let Some(test) = TestDatabase::migrated().await else { return };
+    let database = test.connect().await;
+    let shown = format!("{database:?}");
+    assert_eq!(shown, format!("Database(\"the database {} at 127.0.0.1:{}\")", test.name, test.server.port()));
+    assert!(!shown.contains(PASSWORD));
+}
+
+#[tokio::test]
+async fn errors_name_the_cause_and_the_remedy() {
+    test_timeout::start();
+    let Some(test) = TestDatabase::empty() else { return };
+    let (name, port) = (&test.name, test.server.port());
+    let place = format!("the database {name} at 127.0.0.1:{port}");
+    let expected = [
+        (test.url(), format!("{place} has no schema bunq_partner: migrate it")),
+        (
+            test.url().replace("%40password", "%40other"),
+            format!(
+                "{place} refuses a statement or a connection (password authentication failed for user \"{name}\", SQLSTATE 28P01): check the user, its password and the server's pg_hba.conf"
+            ),
+        ),
+        (
+            test.url().replace(&format!("{port}/{name}"), &format!("{port}/missing")),
+            format!(
+                "the database missing at 127.0.0.1:{port} refuses a statement or a connection (database \"missing\" does not exist, SQLSTATE 3D000): create it, or name another"
+            ),
+        ),
+    ];
+    for (url, expected) in expected {
+        assert_eq!(refusal(&url).await, expected);
+    }
+    Database::migrate(test.owner_url()).await.unwrap();
+    assert_eq!(
+        refusal(&test.url()).await,
+        format!(
+            "{place} refuses a statement or a connection (permission denied for schema bunq_partner, SQLSTATE 42501): grant its role the rights in postgres/role.sql"
+        )
+    );
+    test.grant();
+    test.sql("REVOKE DELETE ON bunq_partner.lock, bunq_partner.context FROM bunq_partner_service");
+    test.sql("REVOKE USAGE ON SEQUENCE bunq_partner.fence FROM bunq_partner_service");
+    assert_eq!(
+        refusal(&test.url()).await,
+        format!(
+            "{place} does not grant the role DELETE on bunq_partner.context, USAGE on bunq_partner.fence, DELETE on bunq_partner.lock: run postgres/role.sql"
+        )
+    );
+}
