@@ -1,7 +1,7 @@
 //! Everything that must hold before a change lands, the quick things first, and what each of them takes.
 
 mod cost;
-mod shells;
+mod programs;
 
 use anyhow::{Result, bail};
 
@@ -21,8 +21,8 @@ const STEPS: [Step; 16] = [
     // The README's two commands, its example and two more, which the second has built; they stay on loopback, whatever the
     // environment holds.
     ("demo", || command("cargo", &["run", "--", "demo"], &[])),
-    ("shells", shells::install),
-    // With CI, a test for which a shell is missing fails.
+    ("programs", programs::install),
+    // With CI, a test for which a shell or PostgreSQL is missing fails.
     ("tests", || command("cargo", &["test", "--workspace", "--all-features"], &[LINT[0], LINT[1], ("CI", "1")])),
     ("example", || example("close_provision")),
     ("example of users", || example("act_as_user")),

@@ -8,8 +8,19 @@ use anyhow::{Context as _, Result};
 use crate::root;
 
 /// What the published crates are built from, and what their manifests name.
-const SOURCES: [&str; 10] =
-    ["Cargo.lock", "Cargo.toml", "README.md", "benches", "cli", "docs", "openapi", "sandbox", "src", "test-timeout"];
+const SOURCES: [&str; 11] = [
+    "Cargo.lock",
+    "Cargo.toml",
+    "README.md",
+    "benches",
+    "cli",
+    "docs",
+    "openapi",
+    "postgres",
+    "sandbox",
+    "src",
+    "test-timeout",
+];
 
 /// Copies the sources of the published crates, and these files and folders of the repository, to another folder.
 pub(crate) fn copy_sources(more: &[&str], to: &Path) -> Result<()> {

@@ -31,9 +31,8 @@ pub(crate) fn run() -> Result<()> {
     spec::bundle(&copy)?;
     write(&copy.join("tests/new_endpoint.rs"), &added("new_endpoint.rs")?)?;
     // The copy shares the artifacts of the dependencies. Their versions tell its crates from the originals.
-    for name in ["Cargo.toml", "cli/Cargo.toml", "codegen/Cargo.toml", "sandbox/Cargo.toml", "test-timeout/Cargo.toml"]
-    {
-        let manifest = copy.join(name);
+    for folder in ["", "cli", "codegen", "postgres", "sandbox", "test-timeout"] {
+        let manifest = copy.join(folder).join("Cargo.toml");
         let text = fs::read_to_string(&manifest)?;
         let version = text.lines().find(|line| line.starts_with("version = ")).context("a crate has a version")?;
         write(&manifest, &text.replace(version, "version = \"0.0.0-copy\""))?;

@@ -17,7 +17,7 @@ use crate::{path, root, run as command, run_in, stage, target};
 use bunq_partner_codegen::bundle::SOURCES;
 
 /// The crates that are published.
-const PUBLISHED: [&str; 3] = ["bunq-partner", "bunq-partner-cli", "bunq-partner-sandbox"];
+const PUBLISHED: [&str; 4] = ["bunq-partner", "bunq-partner-cli", "bunq-partner-postgres", "bunq-partner-sandbox"];
 
 /// Where the packages are unpacked beside each other, as a workspace.
 fn unpacked() -> PathBuf {

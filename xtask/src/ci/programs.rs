@@ -1,5 +1,6 @@
-//! The shells in which the completions of the program are tested.
+//! The programs of others with which some tests run: shells for the completions, and a database.
 
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::Result;
@@ -8,7 +9,12 @@ use crate::run;
 
 /// Installs those that are missing where there is `apt-get`. Elsewhere their tests say what to install.
 pub(super) fn install() -> Result<()> {
-    let missing: Vec<_> = ["zsh", "fish"].into_iter().filter(|shell| !is_installed(shell)).collect();
+    let is_there = |package: &str| match package {
+        // Its programs are in a folder for each version.
+        "postgresql" => Path::new("/usr/lib/postgresql").exists(),
+        shell => is_installed(shell),
+    };
+    let missing: Vec<_> = ["zsh", "fish", "postgresql"].into_iter().filter(|package| !is_there(package)).collect();
     if missing.is_empty() || !is_installed("apt-get") {
         return Ok(());
     }
