@@ -120,3 +120,71 @@ fn trust(is_local: bool, sslmode: Option<&str>, sslrootcert: Option<String>) -> 
         Some(_) => Err(refused("has an unknown sslmode: use verify-full")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The place and the trust, or what is wrong. A password is in neither.
+    fn parsed(url: &str) -> Result<(String, Trust), String> {
+        let parsed = Target::parse(&url.into()).map(|target| (target.place, target.trust));
+        assert!(!format!("{parsed:?}").contains("planted"), "{parsed:?}");
+        parsed.map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_server_is_verified_unless_it_is_on_this_machine() {
+        test_timeout::start();
+        let there = "the database acme at db.example.com:5432";
+        let file = || Trust::File("/etc/a ca.pem".into());
+        for (url, place, trust) in [
+            ("postgres://acme:planted@db.example.com/acme", there, Trust::System),
+            ("postgresql://db.example.com/acme?sslmode=verify-full", there, Trust::System),
+            ("postgres://db.example.com/acme?sslrootcert=system", there, Trust::System),
+            ("postgres://db.example.com/acme?connect_timeout=3&sslrootcert=%2Fetc%2Fa%20ca.pem", there, file()),
+            (" postgres://acme:planted%40%2F@db.example.com/acme\n", there, Trust::System),
+            ("postgres://localhost/acme", "the database acme at localhost:5432", Trust::WithoutTls),
+            ("postgres://[::1]:5433/acme?sslmode=disable", "the database acme at ::1:5433", Trust::WithoutTls),
+            ("postgres://127.0.0.1/acme?sslmode=verify-full", "the database acme at 127.0.0.1:5432", Trust::System),
+            ("postgres://127.0.0.1/acme?sslrootcert=/etc/a%20ca.pem", "the database acme at 127.0.0.1:5432", file()),
+            ("postgres:///acme?host=/run/postgresql", "the database acme at /run/postgresql:5432", Trust::WithoutTls),
+            ("postgres://a,localhost:7/acme", "the database acme at a:5432,localhost:7", Trust::System),
+            ("postgres://localhost/acme?hostaddr=192.0.2.1", "the database acme at localhost:5432", Trust::System),
+        ] {
+            assert_eq!(parsed(url), Ok((place.to_owned(), trust)), "{url}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_refused_without_the_password() {
+        test_timeout::start();
+        let weak = |mode: &str| {
+            format!(
+                "has sslmode={mode}, with which others could pass for the server: use verify-full, with sslrootcert=FILE for a CA of your own"
+            )
+        };
+        let escapes = "has an @, / or ? in its user or password: write them as %40, %2F and %3F";
+        let not_one = "is not one of PostgreSQL: give postgres://USER:PASSWORD@HOST:PORT/DATABASE";
+        for (url, problem) in [
+            ("", not_one),
+            ("mysql://acme:planted@db.example.com/acme", not_one),
+            ("host=db.example.com password=planted", not_one),
+            ("postgres://acme:planted@db.example.com", "names no database: write it after the host, as in /acme"),
+            ("postgres:///acme", "names no host: write it after the @, or host=/FOLDER for a socket"),
+            ("postgres://acme:a@planted@db.example.com/acme", escapes),
+            ("postgres://acme:12/planted@db.example.com/acme", escapes),
+            ("postgres://acme:12?planted@db.example.com/acme", escapes),
+            ("postgres://db.example.com/acme?sslmode", "has a parameter without a value: write NAME=VALUE"),
+            ("postgres://db.example.com/acme?sslmode=planted", "has an unknown sslmode: use verify-full"),
+            ("postgres://db.example.com/acme?sslcert=a", "cannot be used (unknown option `sslcert`)"),
+            ("postgres://db.example.com:five/acme", "cannot be used (invalid value for option `port`)"),
+            ("postgres://db.example.com/acme?sslmode=disable", &weak("disable")),
+            ("postgres://db.example.com/acme?sslmode=require", &weak("require")),
+            ("postgres://localhost/acme?sslmode=prefer", &weak("prefer")),
+            ("postgres://localhost,db.example.com/acme?sslmode=disable", &weak("disable")),
+            ("postgres://localhost/acme?hostaddr=192.0.2.1&sslmode=disable", &weak("disable")),
+        ] {
+            assert_eq!(parsed(url), Err(format!("the URL of the database {problem}")), "{url}");
+        }
+    }
+}

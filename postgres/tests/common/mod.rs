@@ -23,17 +23,7 @@ pub struct TestDatabase {
 impl TestDatabase {
     /// Makes a database without the schema. It is `None` where PostgreSQL is missing: the test ends then.
     pub fn empty() -> Option<Self> {
-        let server = match Server::shared() {
-            Ok(server) => server,
-            Err(problem) if std::env::var_os("BUNQ_PARTNER_POSTGRES").is_some_and(|value| value == "required") => {
-                panic!("{problem}")
-            }
-            Err(problem) => {
-                // Not `eprintln!`, whose output would be captured with the test's.
-                writeln!(io::stderr(), "\na test is left out: {problem}").unwrap();
-                return None;
-            }
-        };
+        let server = or_left_out(Server::shared())?;
         let name = format!("test_{}", Uuid::new_v4().simple());
         server.sql("postgres", &format!("CREATE DATABASE {name}"));
         server.sql("postgres", &format!("CREATE ROLE {name} LOGIN PASSWORD '{PASSWORD}'"));
@@ -72,6 +62,25 @@ impl TestDatabase {
     pub fn sql(&self, sql: &str) -> String {
         self.server.sql(&self.name, sql)
     }
+}
+
+/// Returns `None` where PostgreSQL is missing, and says so: the test ends then. Where `CI` is set it must be there.
+pub fn or_left_out<T>(server: Result<T, String>) -> Option<T> {
+    let problem = match server {
+        Ok(server) => return Some(server),
+        Err(problem) => problem,
+    };
+    assert!(std::env::var_os("CI").is_none(), "{problem}");
+    // Not `eprintln!`, whose output would be captured with the test's.
+    writeln!(io::stderr(), "\na test is left out: {problem}").unwrap();
+    None
+}
+
+/// Makes the schema in a server of a test's own, and returns its URL.
+pub async fn own_database(server: &Server) -> String {
+    let url = server.socket_url("postgres");
+    Database::migrate(url.as_str()).await.unwrap();
+    url
 }
 
 impl Drop for TestDatabase {

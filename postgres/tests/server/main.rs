@@ -6,3 +6,5 @@
 mod common;
 
 mod connecting;
+mod migrating;
+mod tls;
