@@ -1,12 +1,15 @@
 //! What the machines of a partner agree on, in PostgreSQL.
 
-#![expect(dead_code, reason = "the stores come next")]
-
 mod connection;
+mod custody;
 mod database;
+mod lock;
 mod migrations;
+mod store;
 mod tls;
 mod trouble;
 mod url;
 
+pub use custody::PostgresCustody;
 pub use database::Database;
+pub use store::PostgresStore;

@@ -6,5 +6,7 @@
 mod common;
 
 mod connecting;
+mod contexts;
+mod custody;
 mod migrating;
 mod tls;

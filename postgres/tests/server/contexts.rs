@@ -1,0 +1,264 @@
+//! One context for all machines, and its lock.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+use bunq_partner::{Client, ContextStore, Environment, ErrorKind, RetryPolicy};
+use bunq_partner_postgres::{Database, PostgresStore};
+use bunq_partner_sandbox::Sandbox;
+
+use crate::common::server::Server;
+use crate::common::{TestDatabase, or_left_out, own_database};
+
+/// Environment variables that tell another process of this test which sandbox and database to use.
+const BASE_URL: &str = "BUNQ_PARTNER_TEST_BASE_URL";
+const DATABASE: &str = "BUNQ_PARTNER_TEST_DATABASE";
+const API_KEY: &str = "sandbox_of_the_test";
+
+async fn start() -> Sandbox {
+    Sandbox::builder().api_key(API_KEY.into()).start().await.unwrap()
+}
+
+/// The store as another machine has it, with connections of its own.
+async fn machine(test: &TestDatabase) -> PostgresStore {
+    PostgresStore::new(&test.connect().await, "partner")
+}
+
+fn client(sandbox: &Sandbox, store: &PostgresStore) -> Client {
+    let retry = RetryPolicy::default().initial_backoff(Duration::ZERO);
+    sandbox.client().retry(retry).context_store(store.clone()).build().unwrap()
+}
+
+fn handshakes(sandbox: &Sandbox) -> [usize; 3] {
+    let calls =
+        |path| sandbox.call_log().iter().filter(|call| call.method == "POST" && call.path.ends_with(path)).count();
+    ["/installation", "/device-server", "/session-server"].map(calls)
+}
+
+async fn call_from_each(clients: &[Client]) {
+    let calls: Vec<_> = clients
+        .iter()
+        .map(|client| {
+            let provisions = client.provisions();
+            tokio::spawn(async move { provisions.list().page().await })
+        })
+        .collect();
+    for call in calls {
+        call.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn machines_share_one_session() {
+    test_timeout::start();
+    let Some(test) = TestDatabase::migrated().await else { return };
+    let (sandbox, first, second) = (start().await, machine(&test).await, machine(&test).await);
+    let clients: Vec<_> = (0..8).map(|index| client(&sandbox, [&first, &second][index % 2])).collect();
+    call_from_each(&clients).await;
+    assert_eq!(handshakes(&sandbox), [1, 1, 1]);
+    sandbox.end_sessions();
+    call_from_each(&clients).await;
+    assert_eq!(handshakes(&sandbox), [1, 1, 2]);
+    assert_eq!(test.sql("SELECT name, convert_from(text, 'UTF8') LIKE '{%' FROM bunq_partner.context"), "partner|t");
+}
+
+#[tokio::test]
+#[ignore = "run by another test as a process of its own"]
+async fn another_process() {
+    test_timeout::start();
+    let store = PostgresStore::new(&Database::connect(std::env::var(DATABASE).unwrap()).await.unwrap(), "partner");
+    let builder = Client::builder(Environment::Sandbox).api_key(API_KEY).base_url(std::env::var(BASE_URL).unwrap());
+    let client = builder.without_rate_limits().context_store(store).build().unwrap();
+    call_from_each(&vec![client; 4]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn processes_share_one_session() {
+    test_timeout::start();
+    let Some(test) = TestDatabase::migrated().await else { return };
+    let sandbox = start().await;
+    let run_four = || {
+        let spawn = |_| {
+            let mut child = Command::new(std::env::current_exe().unwrap());
+            child.args(["contexts::another_process", "--exact", "--ignored"]).stdout(Stdio::null());
+            child.env(BASE_URL, sandbox.base_url()).env(DATABASE, test.url()).spawn().unwrap()
+        };
+        let children: Vec<_> = (0..4).map(spawn).collect();
+        children.into_iter().all(|mut child| child.wait().unwrap().success())
+    };
+    assert!(run_four());
+    assert_eq!(handshakes(&sandbox), [1, 1, 1]);
+    sandbox.end_sessions();
+    assert!(run_four());
+    assert_eq!(handshakes(&sandbox), [1, 1, 2]);
+}
+
+#[tokio::test]
+async fn one_at_a_time_changes_what_is_stored() {
+    test_timeout::start();
+    let Some(test) = TestDatabase::migrated().await else { return };
+    let machines = [machine(&test).await, machine(&test).await, machine(&test).await];
+    let add = async |store: PostgresStore| {
+        let lock = store.lock().await.unwrap();
+        let stored = store.load().await.unwrap().map_or(0, |text| text.expose().parse::<u32>().unwrap());
+        store.save(&lock, (stored + 1).to_string().into()).await.unwrap();
+    };
+    let tasks: Vec<_> = (0..30).map(|index| tokio::spawn(add(machines[index % 3].clone()))).collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    assert_eq!(machines[0].load().await.unwrap(), Some("30".into()));
+}
+
+/// Asks the database until it says so.
+async fn until(test: &TestDatabase, condition: &str) {
+    while test.sql(&format!("SELECT {condition}")) != "t" {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Another process that has the lock.
+struct Holder {
+    process: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+impl Holder {
+    fn start(test: &TestDatabase) -> Self {
+        let mut process = Command::new(std::env::current_exe().unwrap());
+        process.args(["contexts::holder", "--exact", "--ignored", "--nocapture"]).env(DATABASE, test.url());
+        let mut process = process.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let (input, output) = (process.stdin.take().unwrap(), BufReader::new(process.stdout.take().unwrap()));
+        let mut holder = Self { process, input, output };
+        holder.wait_for("held");
+        holder
+    }
+
+    /// Reads until a line begins with `word`, and returns the rest of that.
+    fn wait_for(&mut self, word: &str) -> String {
+        let lines = self.output.by_ref().lines().map(Result::unwrap);
+        let mut found = lines.filter_map(|line| line.strip_prefix(word).map(str::to_owned));
+        found.next().expect("the holder has ended")
+    }
+
+    fn signal(&self, signal: &str) {
+        let mut kill = Command::new("kill");
+        assert!(kill.args(["-s", signal, &self.process.id().to_string()]).status().unwrap().success());
+    }
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "run by another test as a process of its own"]
+async fn holder() {
+    test_timeout::start();
+    let store = PostgresStore::new(&Database::connect(std::env::var(DATABASE).unwrap()).await.unwrap(), "partner");
+    let lock = store.lock().await.unwrap();
+    println!("\nheld");
+    // Until the test asks it to save.
+    std::io::stdin().read_line(&mut String::new()).unwrap();
+    let error = store.save(&lock, "of the holder".into()).await.unwrap_err();
+    println!("\nrefused {error}");
+}
+
+#[tokio::test]
+async fn the_lock_of_a_process_that_was_killed_is_free() {
+    test_timeout::start();
+    let Some(test) = TestDatabase::migrated().await else { return };
+    let mut holder = Holder::start(&test);
+    until(&test, "count(*) = 1 FROM pg_locks WHERE locktype = 'advisory' AND granted").await;
+    holder.process.kill().unwrap();
+    // Nobody waits, who could take it over.
+    until(&test, "count(*) = 0 FROM pg_locks WHERE locktype = 'advisory'").await;
+    machine(&test).await.lock().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_stood_still_cannot_save_over_what_came_after() {
+    test_timeout::start();
+    let Some(test) = TestDatabase::migrated().await else { return };
+    let mut holder = Holder::start(&test);
+    holder.signal("STOP");
+    let store = machine(&test).await;
+    let lock = store.lock().await.unwrap();
+    store.save(&lock, "of the next".into()).await.unwrap();
+    drop(lock);
+    holder.signal("CONT");
+    writeln!(holder.input, "save").unwrap();
+    let refused = holder.wait_for("refused");
+    assert!(refused.contains("no longer holds the lock `context partner` for this process"), "{refused}");
+    assert_eq!(store.load().await.unwrap(), Some("of the next".into()));
+}
+
+#[tokio::test]
+async fn a_lock_that_was_lost_saves_nothing() {
+    test_timeout::start();
+    let Some(test) = TestDatabase::migrated().await else { return };
+    let store = machine(&test).await;
+    for lose in [
+        "SELECT pg_terminate_backend(backend) FROM bunq_partner.lock",
+        "UPDATE bunq_partner.lock SET fence = fence + 1",
+    ] {
+        let lock = store.lock().await.unwrap();
+        test.sql(lose);
+        let error = store.save(&lock, "lost".into()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Context);
+        let place = format!("the database {} at 127.0.0.1:{}", test.name, test.server.port());
+        let expected = format!("{place} no longer holds the lock `context partner` for this process");
+        assert!(error.to_string().starts_with(&expected), "{error}");
+        drop(lock);
+        assert_eq!(store.load().await.unwrap(), None);
+    }
+    let other = PostgresStore::new(&test.connect().await, "other");
+    let lock = other.lock().await.unwrap();
+    let error = store.save(&lock, "lost".into()).await.unwrap_err().to_string();
+    assert_eq!(error, "the lock that was given is not the lock `context partner`: take that");
+    other.save(&lock, "saved".into()).await.unwrap();
+}
+
+#[tokio::test]
+async fn who_gives_up_waiting_keeps_nothing() {
+    test_timeout::start();
+    let Some(test) = TestDatabase::migrated().await else { return };
+    let (first, second) = (machine(&test).await, machine(&test).await);
+    let held = first.lock().await.unwrap();
+    tokio::select! {
+        biased;
+        _ = second.lock() => panic!("the lock is held"),
+        () = until(&test, "count(*) = 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted") => {}
+    }
+    drop(held);
+    second.lock().await.unwrap();
+    first.lock().await.unwrap();
+}
+
+#[tokio::test]
+async fn busy_and_away_are_different_errors() {
+    test_timeout::start();
+    let Some(server) = or_left_out(Server::own()) else { return };
+    let (sandbox, url) = (start().await, own_database(&server).await);
+    let store = PostgresStore::new(&Database::connect(url).await.unwrap(), "partner");
+    let builder = sandbox.client().context_store(store.clone()).operation_timeout(Duration::from_millis(500));
+    let client = builder.build().unwrap();
+    let held = store.lock().await.unwrap();
+    assert_eq!(client.open_session().await.unwrap_err().kind(), ErrorKind::Busy);
+    drop(held);
+
+    server.stop();
+    for _ in 0..2 {
+        let error = store.load().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Context);
+        assert!(error.to_string().contains("cannot be reached"), "{error}");
+    }
+    server.start_again();
+    assert_eq!(store.load().await.unwrap(), None);
+    store.lock().await.unwrap();
+}
