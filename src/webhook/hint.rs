@@ -45,8 +45,8 @@ pub enum HintedObject {
     Inquiry(UserInformationInquiryId),
     /// An object that no operation of the document reads.
     Other {
-        /// bunq's name of its kind, as in `Payment`.
-        kind: String,
+        /// bunq's name of its kind, as in `Payment`. `None` if it is not told: a failed delivery has the category and the id alone.
+        kind: Option<String>,
         /// Its id.
         id: u64,
     },
@@ -55,23 +55,23 @@ pub enum HintedObject {
 impl HintedObject {
     /// The object of a kind, by bunq's name or by the one in an encoded hint. `None` if the id can be none of bunq's, or the kind
     /// does not look like one of bunq's.
-    pub(in crate::webhook) fn of(kind: &str, id: u64) -> Option<Self> {
+    pub(in crate::webhook) fn of(kind: Option<&str>, id: u64) -> Option<Self> {
         match kind {
-            "provision" | "PartnerUserProvision" => id.try_into().ok().map(Self::Provision),
-            "onboarding" | "UserOnboarding" => id.try_into().ok().map(Self::Onboarding),
-            "inquiry" | "UserInformationInquiry" => id.try_into().ok().map(Self::Inquiry),
+            Some("provision" | "PartnerUserProvision") => id.try_into().ok().map(Self::Provision),
+            Some("onboarding" | "UserOnboarding") => id.try_into().ok().map(Self::Onboarding),
+            Some("inquiry" | "UserInformationInquiry") => id.try_into().ok().map(Self::Inquiry),
             // The ids of all kinds have one rule.
-            _ if ProvisionId::try_from(id).is_err() || !is_kind(kind) => None,
-            _ => Some(Self::Other { kind: kind.to_owned(), id }),
+            _ if ProvisionId::try_from(id).is_err() || !kind.is_none_or(is_kind) => None,
+            _ => Some(Self::Other { kind: kind.map(str::to_owned), id }),
         }
     }
 
-    pub(super) fn kind(&self) -> &str {
+    pub(super) fn kind(&self) -> Option<&str> {
         match self {
-            Self::Provision(_) => "provision",
-            Self::Onboarding(_) => "onboarding",
-            Self::Inquiry(_) => "inquiry",
-            Self::Other { kind, .. } => kind,
+            Self::Provision(_) => Some("provision"),
+            Self::Onboarding(_) => Some("onboarding"),
+            Self::Inquiry(_) => Some("inquiry"),
+            Self::Other { kind, .. } => kind.as_deref(),
         }
     }
 
@@ -98,7 +98,7 @@ impl Hint {
             fits
         };
         self.category = self.category.filter(|category| is_constant(category.as_str()) && fits(category.as_str()));
-        self.object = self.object.filter(|object| fits(object.kind()));
+        self.object = self.object.filter(|object| object.kind().is_none_or(&mut fits));
         self.event_type = self.event_type.filter(|event| is_constant(event.as_str()) && fits(event.as_str()));
         self.updated = self.updated.and_then(|updated| microsecond(updated.as_jiff().as_microsecond()));
         self.arrived = millisecond(self.arrived.as_jiff().as_millisecond()).unwrap_or(self.arrived);
@@ -139,7 +139,8 @@ type Encoded = (
 impl From<Hint> for Encoded {
     fn from(hint: Hint) -> Self {
         let Hint { category, event_type, object, user_id, updated, arrived } = hint.bounded();
-        let (kind, id) = object.map(|object| (object.kind().to_owned(), object.id())).unzip();
+        let kind = object.as_ref().and_then(HintedObject::kind).map(str::to_owned);
+        let id = object.map(|object| object.id());
         let updated = updated.map(|updated| updated.as_jiff().as_microsecond());
         (category, event_type, kind, id, user_id, updated, arrived.as_jiff().as_millisecond())
     }
@@ -149,7 +150,7 @@ impl TryFrom<Encoded> for Hint {
     type Error = &'static str;
 
     fn try_from((category, event_type, kind, id, user_id, updated, arrived): Encoded) -> Result<Self, &'static str> {
-        let object = kind.zip(id).map(|(kind, id)| HintedObject::of(&kind, id).ok_or("a hint has no such object"));
+        let object = id.map(|id| HintedObject::of(kind.as_deref(), id).ok_or("a hint has no such object"));
         let updated = updated.map(|count| microsecond(count).ok_or("a hint has no such `updated`"));
         let arrived = millisecond(arrived).ok_or("a hint has no such time of arrival")?;
         let hint =

@@ -40,13 +40,13 @@ impl Mark {
 }
 
 /// A mark as JSON: a list of kind, id, provision, microseconds of `updated`, digest, whether it is done, and whether it is under way.
-type Encoded = (String, u64, Option<ProvisionId>, Option<i64>, u64, bool, bool);
+type Encoded = (Option<String>, u64, Option<ProvisionId>, Option<i64>, u64, bool, bool);
 
 impl From<Mark> for Encoded {
     fn from(mark: Mark) -> Self {
         let Mark { object: MarkedObject { object, provision_id }, updated, digest, is_done, is_under_way } = mark;
         let updated = updated.map(|updated| updated.as_jiff().as_microsecond());
-        (object.kind().to_owned(), object.id(), provision_id, updated, digest, is_done, is_under_way)
+        (object.kind().map(str::to_owned), object.id(), provision_id, updated, digest, is_done, is_under_way)
     }
 }
 
@@ -55,7 +55,7 @@ impl TryFrom<Encoded> for Mark {
 
     fn try_from(encoded: Encoded) -> Result<Self, &'static str> {
         let (kind, id, provision_id, updated, digest, is_done, is_under_way) = encoded;
-        let object = HintedObject::of(&kind, id).ok_or("a mark has no such object")?;
+        let object = HintedObject::of(kind.as_deref(), id).ok_or("a mark has no such object")?;
         let updated = updated.map(|count| microsecond(count).ok_or("a mark has no such `updated`")).transpose()?;
         Ok(Self { object: MarkedObject { object, provision_id }, updated, digest, is_done, is_under_way })
     }

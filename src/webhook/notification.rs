@@ -147,7 +147,7 @@ fn object_of(object: &OpenValue) -> Option<HintedObject> {
     }
     let members: BTreeMap<String, Identified> = serde_json::from_str(object.as_json()).ok()?;
     let [(kind, object)] = &members.iter().collect::<Vec<_>>()[..] else { return None };
-    HintedObject::of(kind, object.id)
+    HintedObject::of(Some(kind), object.id)
 }
 
 #[derive(Deserialize)]

@@ -10,6 +10,8 @@ mod changes;
 #[path = "../common/mod.rs"]
 mod common;
 #[cfg(all(unix, feature = "webhook"))]
+mod failed_calls;
+#[cfg(all(unix, feature = "webhook"))]
 mod faulty_calls;
 mod fuzz;
 #[cfg(feature = "webhook")]

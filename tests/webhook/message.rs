@@ -252,6 +252,7 @@ fn a_hint_is_bounded_and_has_no_name_that_does_not_look_like_bunqs() {
     for stored in [
         r#"["qzx","E","provision",0,null,null,0]"#,
         r#"["C","E","qzx",1,null,null,0]"#,
+        r#"["C","E",null,0,null,null,0]"#,
         r#"["C","E","provision",1,null,9223372036854775807,0]"#,
         r#"["C","E","provision",1,null,null,9223372036854775807]"#,
     ] {
@@ -260,4 +261,6 @@ fn a_hint_is_bounded_and_has_no_name_that_does_not_look_like_bunqs() {
     }
     let stored: Hint = serde_json::from_str(r#"["qzx","qzx",null,null,null,null,0]"#).unwrap();
     assert_eq!((stored.category, stored.event_type, stored.object), (None, None, None));
+    let without_kind: Hint = serde_json::from_str(r#"["C","E",null,1,null,null,0]"#).unwrap();
+    assert_eq!(without_kind.object, Some(HintedObject::Other { kind: None, id: 1 }));
 }

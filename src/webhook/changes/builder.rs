@@ -67,8 +67,12 @@ impl ChangesBuilder {
         self
     }
 
-    /// Hands on calls of these categories although no operation reads what they are about, as
-    /// [`Unconfirmed`](crate::webhook::ChangedObject::Unconfirmed). Each is handed on by itself. Others are counted. By default it is none.
+    /// Hands on calls of these categories as [`Unconfirmed`](crate::webhook::ChangedObject::Unconfirmed) if nothing can be read of what they
+    /// are about: no operation reads it, or the call lacks its id, or the user whose it is. Each is handed on by itself. By default it is
+    /// no category, and such calls are [counted](crate::webhook::ChangesNumbers::ignored).
+    ///
+    /// So are those that bunq lists as failed, at each start again, as long as bunq lists them: they end with
+    /// [`retry`](crate::Notifications::retry).
     pub fn unconfirmed(mut self, categories: impl IntoIterator<Item = NotificationCategory>) -> Self {
         self.unconfirmed = categories.into_iter().collect();
         self

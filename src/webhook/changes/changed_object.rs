@@ -25,15 +25,16 @@ pub enum ChangedObject {
         /// The inquiry.
         inquiry: Arc<UserInformationInquiry>,
     },
-    /// Something that a call claims, and that nobody has confirmed: the call may be forged. Ids alone are known.
+    /// Something that a call claims, and that nobody has confirmed: the call may be forged. Ids alone are known, and of some calls not even
+    /// these.
     ///
-    /// The session of the user is not open or cannot be used, or no operation reads what the call is about. While one about an onboarding
+    /// The session of the user is not open or cannot be used, or nothing reads what the call is about. While one about an onboarding
     /// waits to be taken, it stands for all calls about onboardings of that user, and so does one about an inquiry: an outsider can make
     /// up ids.
     Unconfirmed {
-        /// The provision that has made the user. `None` if the call does not say whose object it is about.
+        /// The provision that has made the user. `None` if the call does not say whose object it is about, or the user is not in custody.
         provision_id: Option<ProvisionId>,
-        /// What the call says.
+        /// What the call says. A call that bunq lists as failed names no kind of its object.
         hint: Box<Hint>,
     },
 }

@@ -1,15 +1,15 @@
 //! Takes hints in: which object each asks for, and which ask for none.
 
-use super::object::{Ask, Key};
+use super::object::{Ask, CallId, Key};
 use super::shared::Shared;
 use crate::error::Error;
 use crate::sync::lock;
 use crate::types::NotificationCategory;
 use crate::webhook::mark::MarkedObject;
-use crate::webhook::{EntryId, Hint, HintedObject};
+use crate::webhook::{Hint, HintedObject};
 
 pub(super) struct Intake {
-    /// The categories that are handed on although no operation reads what they are about.
+    /// The categories that are handed on although nothing reads what they are about.
     pub(super) unconfirmed: Vec<NotificationCategory>,
 }
 
@@ -30,7 +30,7 @@ impl Intake {
             let mut done = Vec::new();
             for (entry, hint) in page {
                 let is_held = lock(&shared.cursor).held.remove(&entry);
-                match self.asked(Some(entry), hint) {
+                match self.asked(CallId::Entry(entry), hint) {
                     _ if is_held => {}
                     Some((key, ask)) => shared.ask(key, ask),
                     None => done.push(entry),
@@ -42,22 +42,27 @@ impl Intake {
         }
     }
 
-    /// What a hint asks for, of an entry if it is from the journal. `None` if nothing reads what it is about.
-    pub(super) fn asked(&self, entry: Option<EntryId>, hint: Hint) -> Option<(Key, Ask)> {
-        let object = MarkedObject { object: hint.object.clone()?, provision_id: None };
-        let key = match &object.object {
-            HintedObject::Provision(_) => Key::of(object),
-            HintedObject::Onboarding(_) | HintedObject::Inquiry(_) => {
-                Key { user: Some(hint.user_id?), ..Key::of(object) }
+    /// What a call asks for. `None` if nothing reads what it is about, and nobody has asked for its category.
+    pub(super) fn asked(&self, call: CallId, hint: Hint) -> Option<(Key, Ask)> {
+        let key = match (&hint.object, hint.user_id) {
+            (Some(object @ HintedObject::Provision(_)), _) => {
+                Key::Object(MarkedObject { object: object.clone(), provision_id: None })
             }
-            HintedObject::Other { .. } => {
+            (Some(object @ (HintedObject::Onboarding(_) | HintedObject::Inquiry(_))), Some(user)) => {
+                Key::OfUser(object.clone(), user)
+            }
+            (Some(HintedObject::Onboarding(_) | HintedObject::Inquiry(_)), None)
+            | (Some(HintedObject::Other { .. }) | None, _) => {
                 hint.category.as_ref().filter(|category| self.unconfirmed.contains(category))?;
-                Key { object, call: entry, user: hint.user_id }
+                Key::Call(call)
             }
         };
-        let (entries, claim) = (entry.into_iter().collect(), hint.updated);
-        let is_provision = matches!(key.object.object, HintedObject::Provision(_));
-        let hint = (!is_provision).then(|| Box::new(hint));
+        let entries = match call {
+            CallId::Entry(entry) => vec![entry],
+            CallId::Failure(_) => Vec::new(),
+        };
+        let claim = hint.updated;
+        let hint = key.object().is_none().then(|| Box::new(hint));
         Some((key, Ask { entries, claim, hint, ..Ask::default() }))
     }
 }

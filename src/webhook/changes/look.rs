@@ -9,7 +9,7 @@ use std::pin::pin;
 use futures_util::stream::TryStreamExt as _;
 
 use super::intake::Intake;
-use super::object::{Ask, Key};
+use super::object::{Ask, CallId, Key};
 use super::reads::Reads;
 use super::shared::Shared;
 use super::version::Version;
@@ -52,13 +52,13 @@ impl Looking<'_> {
             let Some(last) = page.last() else { return Ok(()) };
             after = Some(last.object.clone());
             for mark in page {
-                let key = Key::of(mark.object);
-                match (&key.object.object, mark.is_under_way) {
-                    (&HintedObject::Provision(id), true) => _ = self.last.under_way.insert(id, None),
-                    (_, is_under_way) => lock(&self.shared.objects).follow(&key, is_under_way),
+                if let (HintedObject::Provision(id), true) = (&mark.object.object, mark.is_under_way) {
+                    self.last.under_way.insert(*id, None);
                 }
+                let key = Key::Object(mark.object);
+                lock(&self.shared.objects).follow(&key, mark.is_under_way);
                 if !mark.is_done {
-                    let hint = key.object.provision_id.map(|_| Box::new(Hint::about(&key.object.object)));
+                    let hint = key.hint();
                     self.shared.find(key, Ask { hint, ..Ask::default() });
                 }
             }
@@ -92,9 +92,9 @@ impl Looking<'_> {
             new.push((failure.id, hint_of(failure, now())));
         }
         for (id, hint) in new.into_iter().rev() {
-            if let Some((key, ask)) = self.intake.asked(None, hint) {
-                lock(&self.shared.objects).numbers.found += 1;
-                self.shared.find(key, ask);
+            match self.intake.asked(CallId::Failure(id), hint) {
+                Some((key, ask)) => self.found(key, ask),
+                None => lock(&self.shared.objects).numbers.ignored += 1,
             }
             self.last.newest_failure = Some(id);
         }
@@ -115,7 +115,7 @@ impl Looking<'_> {
             let (id, version) = (provision.id, self.reads.digester.provision(&provision)?);
             let before = self.last.under_way.get(&id).copied().flatten();
             if before != Some(version) && self.is_news(id, version, before).await? {
-                self.found(id);
+                self.found(Key::Object(object(id)), Ask::default());
             }
             shown.insert(id, Some(version));
         }
@@ -123,7 +123,7 @@ impl Looking<'_> {
             // What was left out may be under way as before.
             let is_left_out = oldest.is_some_and(|oldest| id < oldest);
             if !shown.contains_key(&id) && !is_left_out && !self.is_over(id).await? {
-                self.found(id);
+                self.found(Key::Object(object(id)), Ask::default());
             }
         }
         self.last.under_way = shown;
@@ -144,9 +144,9 @@ impl Looking<'_> {
         Ok(self.shared.journal.mark_of(&object(id)).await?.is_some_and(|mark| !mark.is_under_way))
     }
 
-    fn found(&self, id: ProvisionId) {
+    fn found(&self, key: Key, ask: Ask) {
         lock(&self.shared.objects).numbers.found += 1;
-        self.shared.find(Key::of(object(id)), Ask::default());
+        self.shared.find(key, ask);
     }
 }
 
@@ -172,7 +172,7 @@ impl Hint {
     }
 }
 
-/// What a delivery that has failed would have told, without a claim.
+/// What a delivery that has failed would have told, without a claim. It does not name the kind of its object.
 fn hint_of(failure: NotificationFilterFailure, now: Timestamp) -> Hint {
     let NotificationFilterFailure { category, event_type, object_id, user_id, .. } = failure;
     let kind = category.as_ref().and_then(|category| match category {
@@ -182,6 +182,6 @@ fn hint_of(failure: NotificationFilterFailure, now: Timestamp) -> Hint {
         NotificationCategory::Support | NotificationCategory::Unknown(_) => None,
     });
     let id = object_id.and_then(|id| u64::try_from(id).ok());
-    let object = kind.zip(id).and_then(|(kind, id)| HintedObject::of(kind, id));
+    let object = id.and_then(|id| HintedObject::of(kind, id));
     Hint { category, event_type, object, user_id, updated: None, arrived: now }.bounded()
 }

@@ -33,7 +33,8 @@ pub struct ChangesNumbers {
     pub given_up: u64,
     /// Calls about users who are not in custody.
     pub foreign: u64,
-    /// Calls about what no operation reads, unless they are [asked for](crate::webhook::ChangesBuilder::unconfirmed).
+    /// Calls about what nothing reads, those that bunq lists as failed too, unless they are
+    /// [asked for](crate::webhook::ChangesBuilder::unconfirmed).
     pub ignored: u64,
     /// Entries that the journal has [dropped](crate::webhook::HintJournal::expired) because of their age, since it was opened.
     pub expired: u64,

@@ -6,9 +6,9 @@ use tokio::time::Instant;
 
 use super::changed_object::ChangedObject;
 use super::version::Version;
-use crate::types::{ProvisionId, Timestamp, UserId};
+use crate::types::{NotificationFilterFailureId, ProvisionId, Timestamp, UserId};
 use crate::webhook::mark::{Mark, MarkedObject};
-use crate::webhook::{EntryId, Hint};
+use crate::webhook::{EntryId, Hint, HintedObject};
 
 /// The pause before something is tried again, at first and at most.
 pub(super) const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -16,17 +16,48 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
 /// What is read and handed on as one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Key {
-    pub(super) object: MarkedObject,
-    /// The call, if each about the object is handed on by itself, since nothing reads it.
-    pub(super) call: Option<EntryId>,
-    /// The user that the call names, until it is known whose the object is.
-    pub(super) user: Option<UserId>,
+pub(super) enum Key {
+    /// An object that is read, and whose states have marks.
+    Object(MarkedObject),
+    /// An object that is somebody's whom the call names, until it is known whose.
+    OfUser(HintedObject, UserId),
+    /// A call that is handed on by itself, since nothing reads what it is about.
+    Call(CallId),
+}
+
+/// A call, as it was heard of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum CallId {
+    /// It has come.
+    Entry(EntryId),
+    /// bunq lists it as failed.
+    Failure(NotificationFilterFailureId),
 }
 
 impl Key {
-    pub(super) fn of(object: MarkedObject) -> Self {
-        Self { object, call: None, user: None }
+    /// The object that is read, if it is known whose it is.
+    pub(super) fn object(&self) -> Option<&MarkedObject> {
+        match self {
+            Self::Object(object) => Some(object),
+            Self::OfUser(..) | Self::Call(_) => None,
+        }
+    }
+
+    /// The provision of the user whose object it is.
+    pub(super) fn provision_id(&self) -> Option<ProvisionId> {
+        self.object()?.provision_id
+    }
+
+    /// What there is to hand on if nothing reads the object of a user any more.
+    pub(super) fn hint(&self) -> Option<Box<Hint>> {
+        let object = self.object().filter(|object| object.provision_id.is_some())?;
+        Some(Box::new(Hint::about(&object.object)))
+    }
+
+    /// The mark of a state. `None` for one that is unconfirmed.
+    pub(super) fn mark(&self, version: Option<Version>, is_done: bool, is_under_way: bool) -> Option<Mark> {
+        let (object, Version { updated, digest }) = self.object().cloned().zip(version)?;
+        Some(Mark { object, updated, digest, is_done, is_under_way })
     }
 }
 
@@ -191,11 +222,6 @@ impl Object {
 impl Version {
     pub(super) fn of(mark: &Mark) -> Self {
         Self { updated: mark.updated, digest: mark.digest }
-    }
-
-    pub(super) fn mark(self, key: &Key, is_done: bool, is_under_way: bool) -> Mark {
-        let Self { updated, digest } = self;
-        Mark { object: key.object.clone(), updated, digest, is_done, is_under_way }
     }
 }
 

@@ -135,7 +135,7 @@ impl Objects {
             if let Some(news) = object.next.take_if(|_| object.told.is_none() && object.tell <= now) {
                 let News { seen, entries } = *news;
                 let Seen { object: state, version, is_under_way } = seen;
-                let mark = version.map(|version| version.mark(&key, false, is_under_way));
+                let mark = key.mark(version, false, is_under_way);
                 let stage = match &mark {
                     Some(_) => Stage::Marking(state),
                     None => Stage::Ready(state),
@@ -234,7 +234,7 @@ impl Objects {
     /// What the journal is told when a change is done.
     pub(super) fn to_be_done(&self, key: &Key) -> (Option<Mark>, Vec<EntryId>) {
         let Some(told) = self.known.get(key).and_then(|object| object.told.as_ref()) else { return (None, Vec::new()) };
-        (told.version.map(|version| version.mark(key, true, told.is_under_way)), told.all_entries())
+        (key.mark(told.version, true, told.is_under_way), told.all_entries())
     }
 
     /// A change is done, and the journal has that.
@@ -272,7 +272,7 @@ impl Objects {
     pub(super) fn follow(&mut self, key: &Key, is_under_way: bool) {
         if !is_under_way {
             self.followed.remove(key);
-        } else if key.object.provision_id.is_some() && !self.followed.contains(key) {
+        } else if key.provision_id().is_some() && !self.followed.contains(key) {
             match self.followed.len() {
                 0..MAX_FOLLOWED => _ = self.followed.insert(key.clone()),
                 _ => self.numbers.left_out += 1,

@@ -9,7 +9,7 @@ use super::objects::{MAX_RESTING, Objects};
 use super::version::Version;
 use crate::types::ProvisionId;
 use crate::webhook::mark::{Mark, MarkedObject};
-use crate::webhook::{EntryId, Hint, HintedObject};
+use crate::webhook::{EntryId, Hint};
 
 /// How many objects are sought once more at a time.
 const MAX_SOUGHT_AGAIN: usize = 100;
@@ -81,15 +81,13 @@ impl Objects {
         let Some((object, mut ask)) = self.read(key) else { return Vec::new() };
         (object.failures, object.failing_since, object.next_read) = (0, None, now);
         self.schedule(key);
-        let is_read = !matches!(key.object.object, HintedObject::Other { .. });
-        if ids.is_empty() && is_read {
+        let (Key::OfUser(object, _), false) = (key, ids.is_empty()) else {
             self.numbers.foreign += ask.entries.len() as u64;
             return ask.entries;
-        }
-        let provision_id = (!ids.is_empty()).then(|| ids.remove(0));
+        };
+        let object = MarkedObject { object: object.clone(), provision_id: Some(ids.remove(0)) };
         ask.others = ids;
-        let object = MarkedObject { provision_id, ..key.object.clone() };
-        self.ask(Key { object, user: None, ..key.clone() }, ask, now);
+        self.ask(Key::Object(object), ask, now);
         Vec::new()
     }
 
@@ -98,12 +96,11 @@ impl Objects {
         self.numbers.reads += 1;
         self.follow(key, false);
         let Some(mut ask) = self.over(key) else { return Vec::new() };
-        let Some(other) = ask.others.pop() else {
+        let Some((object, other)) = key.object().cloned().zip(ask.others.pop()) else {
             self.numbers.not_ours += 1;
             return ask.entries;
         };
-        let object = MarkedObject { provision_id: Some(other), ..key.object.clone() };
-        self.ask(Key::of(object), ask, now);
+        self.ask(Key::Object(MarkedObject { provision_id: Some(other), ..object }), ask, now);
         Vec::new()
     }
 
@@ -126,8 +123,8 @@ impl Objects {
     /// The session of the user is to be opened, or the call is handed on unconfirmed.
     pub(super) fn wants_session(&mut self, key: &Key, hint: Box<Hint>, now: Instant) -> Vec<EntryId> {
         let has_room = self.put_off.len() < MAX_RESTING;
-        let Some(id) = key.object.provision_id.filter(|id| has_room && self.sessions.want(*id)) else {
-            return self.seen(key, Seen::unconfirmed(key.object.provision_id, hint), None, now);
+        let Some(id) = key.provision_id().filter(|id| has_room && self.sessions.want(*id)) else {
+            return self.seen(key, Seen::unconfirmed(key.provision_id(), hint), None, now);
         };
         tracing::debug!(provision = %id, "a session is to be opened for a call");
         self.put_off(key, now + SESSION_TRIED)
@@ -136,7 +133,7 @@ impl Objects {
     /// The session of a user is open, or cannot be opened.
     pub(super) fn session_tried(&mut self, id: ProvisionId, now: Instant) {
         self.sessions.tried(id);
-        let keys: Vec<_> = self.put_off.extract_if(|key| key.object.provision_id == Some(id)).collect();
+        let keys: Vec<_> = self.put_off.extract_if(|key| key.provision_id() == Some(id)).collect();
         for key in keys {
             let Some(object) = self.known.get_mut(&key) else { continue };
             object.retry = now;
@@ -171,7 +168,7 @@ impl Objects {
     }
 
     /// A read has failed, and is tried again. After an hour it is given up: its entries stay in the journal for the next process, or go with
-    /// the call of a user, which is handed on unconfirmed. What failed for good is not looked at again.
+    /// the call, which is handed on unconfirmed, unless nobody knows whose its object is. What failed for good is not looked at again.
     pub(super) fn failed(&mut self, key: &Key, is_retryable: bool, now: Instant) {
         self.numbers.reads += 1;
         self.numbers.failed += 1;
@@ -184,8 +181,9 @@ impl Objects {
             self.failing.insert(key.clone());
         } else {
             (object.failures, object.failing_since) = (0, None);
-            if let (None, None, Some(hint)) = (key.user, &object.next, ask.hint.take()) {
-                let seen = Seen::unconfirmed(key.object.provision_id, hint);
+            let is_known = !matches!(key, Key::OfUser(..));
+            if let (true, None, Some(hint)) = (is_known, &object.next, ask.hint.take()) {
+                let seen = Seen::unconfirmed(key.provision_id(), hint);
                 object.next = Some(Box::new(News { seen, entries: ask.entries }));
             }
             self.numbers.given_up += 1;

@@ -14,7 +14,7 @@ use crate::feed::{HeardBy, Resource};
 use crate::provisions::Provisions;
 use crate::types::{ProvisionId, UserId, UserInformationInquiryId, UserOnboardingId};
 use crate::users::{UserClient, Users};
-use crate::webhook::mark::Mark;
+use crate::webhook::mark::{Mark, MarkedObject};
 use crate::webhook::{Hint, HintJournal, HintedObject};
 
 /// What reads objects.
@@ -48,7 +48,7 @@ pub(super) enum Outcome {
 
 impl Reads {
     /// The provisions that have made a user whom a call has named since a moment. It costs no request.
-    pub(super) async fn whose(&self, user: UserId, since: Instant) -> Result<Granted, Error> {
+    async fn whose(&self, user: UserId, since: Instant) -> Result<Granted, Error> {
         let found = self.users.provisions_of(user, since).await;
         match (&found, self.is_custody_lost.swap(found.is_err(), Ordering::Relaxed)) {
             (Err(error), false) => {
@@ -60,41 +60,60 @@ impl Reads {
         found
     }
 
+    /// Does what a call asks for.
     pub(super) async fn outcome(&self, journal: &dyn HintJournal, key: &Key, ask: Ask) -> Result<Outcome, Error> {
+        let since = ask.since.unwrap_or_else(Instant::now);
+        match key {
+            Key::Object(object) => self.read(journal, object, ask).await,
+            Key::OfUser(_, user) => self.whose(*user, since).await.map(Outcome::Belongs),
+            Key::Call(_) => {
+                let Some(hint) = ask.hint else { return Ok(Outcome::NotOpen) };
+                let granted = match hint.user_id {
+                    Some(user) => self.whose(user, since).await?,
+                    None => Granted::Nobody,
+                };
+                let provision_id = match granted {
+                    Granted::To(ids) => ids.first().copied(),
+                    Granted::NotYet { .. } | Granted::Nobody => None,
+                };
+                Ok(Outcome::Seen(Seen::unconfirmed(provision_id, hint), None))
+            }
+        }
+    }
+
+    async fn read(&self, journal: &dyn HintJournal, object: &MarkedObject, ask: Ask) -> Result<Outcome, Error> {
         let Ask { entries, claim, hint, is_session_tried, .. } = ask;
         if let Some(claim) = claim
-            && let Some(mark) = journal.mark_of(&key.object).await?
+            && let Some(mark) = journal.mark_of(object).await?
             && mark.is_done
             && Version::of(&mark).covers(claim)
         {
             return Ok(Outcome::Known);
         }
         let by = if entries.is_empty() { HeardBy::Look } else { HeardBy::Call(claim) };
-        let seen = match self.seen(key, by).await {
+        let seen = match self.seen(object, by).await {
             Ok(seen) => seen,
             // One that was handed on is there: bunq lags behind itself.
-            Err(error) if is_not_found(&error) && journal.mark_of(&key.object).await?.is_none() => {
+            Err(error) if is_not_found(&error) && journal.mark_of(object).await?.is_none() => {
                 // Only an answer about this object has a status.
                 return Ok(if error.status().is_some() { Outcome::NotOurs } else { Outcome::NotListed });
             }
             Err(error) => return Err(error),
         };
         match (seen, hint) {
-            (Some(seen), _) => Ok(Outcome::Seen(seen, journal.mark_of(&key.object).await?)),
+            (Some(seen), _) => Ok(Outcome::Seen(seen, journal.mark_of(object).await?)),
             // A look opens none.
-            (None, Some(hint))
-                if self.opens_sessions && !is_session_tried && !entries.is_empty() && key.call.is_none() =>
-            {
+            (None, Some(hint)) if self.opens_sessions && !is_session_tried && !entries.is_empty() => {
                 Ok(Outcome::WantsSession(hint))
             }
-            (None, Some(hint)) => Ok(Outcome::Seen(Seen::unconfirmed(key.object.provision_id, hint), None)),
+            (None, Some(hint)) => Ok(Outcome::Seen(Seen::unconfirmed(object.provision_id, hint), None)),
             (None, None) => Ok(Outcome::NotOpen),
         }
     }
 
     /// Reads an object. `None`: nothing reads it, or not now.
-    async fn seen(&self, key: &Key, by: HeardBy) -> Result<Option<Seen>, Error> {
-        match (&key.object.object, key.object.provision_id) {
+    async fn seen(&self, object: &MarkedObject, by: HeardBy) -> Result<Option<Seen>, Error> {
+        match (&object.object, object.provision_id) {
             (&HintedObject::Provision(id), _) => {
                 let provision = self.provisions.feed().hear(id, by).await?;
                 let (version, is_under_way) = (self.digester.provision(&provision)?, provision.status.is_in_progress());

@@ -17,7 +17,7 @@ use crate::custody::Granted;
 use crate::error::Error;
 use crate::sync::lock;
 use crate::types::ProvisionId;
-use crate::webhook::{EntryId, Hint, HintJournal};
+use crate::webhook::{EntryId, HintJournal};
 
 pub(super) struct Shared {
     pub(super) journal: Arc<dyn HintJournal>,
@@ -100,10 +100,8 @@ impl Shared {
     }
 
     pub(super) fn dropped(&self, key: &Key, object: &ChangedObject) {
-        let hint = object.clone().into_hint().or_else(|| {
-            // The session of the user may end before it is read again.
-            key.object.provision_id.map(|_| Box::new(Hint::about(&key.object.object)))
-        });
+        // The session of the user may end before it is read again.
+        let hint = object.clone().into_hint().or_else(|| key.hint());
         lock(&self.objects).dropped(key, hint, Instant::now());
         self.changed.notify_one();
     }
@@ -144,10 +142,7 @@ impl Shared {
                 return lock(&self.objects).marked(&key, kept.is_ok(), Instant::now());
             }
         };
-        let outcome = match key.user {
-            Some(user) => reads.whose(user, ask.since.unwrap_or_else(Instant::now)).await.map(Outcome::Belongs),
-            None => reads.outcome(&*self.journal, &key, ask).await,
-        };
+        let outcome = reads.outcome(&*self.journal, &key, ask).await;
         let done = self.learn(&key, outcome);
         self.forget(done).await;
     }
@@ -159,8 +154,6 @@ impl Shared {
             Ok(Outcome::Seen(seen, mark)) => objects.seen(key, seen, mark.as_ref(), now),
             Ok(Outcome::Belongs(Granted::To(ids))) => objects.belongs(key, ids, now),
             Ok(Outcome::Belongs(Granted::Nobody)) => objects.belongs(key, Vec::new(), now),
-            // It is handed on in any case.
-            Ok(Outcome::Belongs(Granted::NotYet { .. })) if key.call.is_some() => objects.belongs(key, Vec::new(), now),
             Ok(Outcome::Belongs(Granted::NotYet { look_again })) => objects.put_off(key, look_again),
             Ok(Outcome::WantsSession(hint)) => objects.wants_session(key, hint, now),
             Ok(Outcome::Known) => objects.known(key),

@@ -25,7 +25,14 @@ struct World {
 
 fn key(id: u64) -> Key {
     let object = HintedObject::Provision(id.try_into().unwrap());
-    Key::of(MarkedObject { object, provision_id: None })
+    Key::Object(MarkedObject { object, provision_id: None })
+}
+
+fn id_of(key: &Key) -> u64 {
+    match key {
+        Key::Object(MarkedObject { object, .. }) | Key::OfUser(object, _) => object.id(),
+        Key::Call(call) => panic!("{call:?}"),
+    }
 }
 
 fn entries(ids: &[u64]) -> Vec<EntryId> {
@@ -68,7 +75,7 @@ impl World {
         let mut reads = Vec::new();
         while let Some(job) = self.objects.begin(self.now, &mut done) {
             match job {
-                Job::Read { key, .. } => reads.push(key.object.object.id()),
+                Job::Read { key, .. } => reads.push(id_of(&key)),
                 Job::Open(id) => panic!("a session of {id} is opened"),
                 Job::Mark { key, mark } => {
                     self.keep(mark);
@@ -87,7 +94,7 @@ impl World {
 
     /// A read shows this; then marks are kept. Returns the entries that are done with it.
     fn shows(&mut self, id: u64, version: Version) -> Vec<EntryId> {
-        let mark = self.marks.iter().find(|mark| mark.object == key(id).object).cloned();
+        let mark = self.marks.iter().find(|mark| Some(&mark.object) == key(id).object()).cloned();
         let object = ChangedObject::Provision(provision(id));
         let seen = Seen { object, version: Some(version), is_under_way: false };
         let done = self.objects.seen(&key(id), seen, mark.as_ref(), self.now);
@@ -100,7 +107,7 @@ impl World {
     }
 
     fn taken(&mut self) -> Vec<u64> {
-        std::iter::from_fn(|| self.objects.take()).map(|given| given.key.object.object.id()).collect()
+        std::iter::from_fn(|| self.objects.take()).map(|given| id_of(&given.key)).collect()
     }
 
     /// Returns the entries that the journal is told.
@@ -389,13 +396,13 @@ fn each_user_of_one_person_is_asked() {
     test_timeout::start();
     let (mut objects, now, mut none) = (Objects::default(), Instant::now(), Vec::new());
     let object = MarkedObject { object: HintedObject::Onboarding(7_u64.try_into().unwrap()), provision_id: None };
-    let called = Key { user: Some(8_u64.try_into().unwrap()), ..Key::of(object.clone()) };
+    let called = Key::OfUser(object.object.clone(), 8_u64.try_into().unwrap());
     objects.ask(called.clone(), Ask { entries: entries(&[1]), hint: Some(Box::new(hint())), ..Ask::default() }, now);
     assert!(matches!(objects.begin(now, &mut none), Some(Job::Read { key, .. }) if key == called));
     let ids = [30_u64, 20].map(|id| id.try_into().unwrap());
     assert_eq!(objects.belongs(&called, ids.to_vec(), now), []);
     for (id, done) in [(ids[0], vec![]), (ids[1], entries(&[1]))] {
-        let of_user = Key::of(MarkedObject { provision_id: Some(id), ..object.clone() });
+        let of_user = Key::Object(MarkedObject { provision_id: Some(id), ..object.clone() });
         assert!(matches!(objects.begin(now, &mut none), Some(Job::Read { key, .. }) if key == of_user));
         assert_eq!(objects.not_ours(&of_user, now), done);
     }
@@ -418,7 +425,7 @@ fn each_user_of_one_person_is_asked() {
 
 fn user_key(user: u64, id: u64) -> Key {
     let object = HintedObject::Onboarding(id.try_into().unwrap());
-    Key::of(MarkedObject { object, provision_id: Some(user.try_into().unwrap()) })
+    Key::Object(MarkedObject { object, provision_id: Some(user.try_into().unwrap()) })
 }
 
 fn call_of_user(entry: u64) -> Ask {
@@ -426,7 +433,7 @@ fn call_of_user(entry: u64) -> Ask {
 }
 
 fn unconfirmed(key: &Key) -> Seen {
-    Seen::unconfirmed(key.object.provision_id, Box::new(hint()))
+    Seen::unconfirmed(key.provision_id(), Box::new(hint()))
 }
 
 /// Whoever knows one user can make up onboardings.
@@ -551,7 +558,7 @@ fn what_a_look_has_found_stands_behind_calls() {
 fn a_user_who_is_perhaps_listed_later_is_put_off() {
     test_timeout::start();
     let mut world = World::new();
-    let called = Key { user: Some(8_u64.try_into().unwrap()), ..key(7) };
+    let called = Key::OfUser(HintedObject::Onboarding(7_u64.try_into().unwrap()), 8_u64.try_into().unwrap());
     world.objects.ask(called.clone(), call_of_user(1), world.now);
     world.reads();
     let until = world.now + 60 * SECOND;
@@ -603,7 +610,7 @@ fn what_was_not_confirmed_is_once_the_session_is_open() {
     test_timeout::start();
     let user = 20_u64.try_into().unwrap();
     let object = HintedObject::Onboarding(7_u64.try_into().unwrap());
-    let key = Key::of(MarkedObject { object, provision_id: Some(user) });
+    let key = Key::Object(MarkedObject { object, provision_id: Some(user) });
     let (mut objects, now, mut none) = (Objects::default(), Instant::now(), Vec::new());
     let unconfirmed = || {
         let object = ChangedObject::Unconfirmed { provision_id: Some(user), hint: Box::new(hint()) };

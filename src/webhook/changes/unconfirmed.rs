@@ -7,7 +7,8 @@ use tokio::time::Instant;
 use super::object::{Ask, Key, Stage, Told};
 use super::objects::Objects;
 use crate::types::ProvisionId;
-use crate::webhook::{EntryId, Hint, HintedObject};
+use crate::webhook::mark::MarkedObject;
+use crate::webhook::{EntryId, HintedObject};
 
 /// For how many objects of a user one call that nobody has confirmed may stand, so that all of them are read once its session is open.
 const MAX_MERGED: usize = 100;
@@ -15,9 +16,8 @@ const MAX_MERGED: usize = 100;
 impl Objects {
     /// The session of a user is open, or of any: what was not confirmed because of that, and not taken yet, is read.
     pub(super) fn opened(&mut self, id: Option<ProvisionId>, now: Instant) {
-        let is_of_user = |key: &&Key| key.object.provision_id.is_some_and(|own| id.is_none_or(|id| own == id));
-        let is_read = |key: &&Key| key.call.is_none() && key.user.is_none();
-        let keys: Vec<_> = self.known.keys().filter(is_of_user).filter(is_read).cloned().collect();
+        let is_of_user = |key: &&Key| key.provision_id().is_some_and(|own| id.is_none_or(|id| own == id));
+        let keys: Vec<_> = self.known.keys().filter(is_of_user).cloned().collect();
         for key in keys {
             let Some(object) = self.known.get_mut(&key) else { continue };
             // It may have found no session.
@@ -71,7 +71,7 @@ impl Objects {
     /// Calls for which another one stood are taken up by themselves.
     pub(super) fn ask_each(&mut self, merged: Vec<(Key, Vec<EntryId>)>, now: Instant) {
         for (key, entries) in merged {
-            let hint = Some(Box::new(Hint::about(&key.object.object)));
+            let hint = key.hint();
             self.ask(key, Ask { entries, hint, ..Ask::default() }, now);
         }
     }
@@ -92,7 +92,6 @@ impl Objects {
 
 /// Which calls about a user are handed on as one while nobody confirms them.
 fn kind_of_user(key: &Key) -> Option<(ProvisionId, Discriminant<HintedObject>)> {
-    let is_read = !matches!(key.object.object, HintedObject::Other { .. });
-    let id = key.object.provision_id.filter(|_| is_read)?;
-    Some((id, discriminant(&key.object.object)))
+    let MarkedObject { object, provision_id } = key.object()?;
+    Some(((*provision_id)?, discriminant(object)))
 }

@@ -76,7 +76,7 @@ impl Line {
             Some(HintedObject::Provision(id)) => (Some("provision"), Some(id.get()), Some(*id)),
             Some(HintedObject::Onboarding(id)) => (Some("onboarding"), Some(id.get()), None),
             Some(HintedObject::Inquiry(id)) => (Some("inquiry"), Some(id.get()), None),
-            Some(HintedObject::Other { kind, id }) => (Some(kind.as_str()), Some(*id), None),
+            Some(HintedObject::Other { kind, id }) => (kind.as_deref(), Some(*id), None),
             Some(_) | None => (None, None, None),
         };
         Self {
