@@ -5,10 +5,14 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Child, ChildStderr, ChildStdout, Stdio};
+use std::time::Duration;
 
 use bunq_partner::types::InquiryEntryType;
 use bunq_partner_sandbox::{Sandbox, SeedInquiry};
+use futures_util::future::join_all;
+use rustix::process::{Resource, getrlimit, setrlimit};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::cli_output::{check, schema, validator};
 use crate::cli_webhooks::Bank;
@@ -115,6 +119,14 @@ impl Listening {
         response.split(' ').nth(1).unwrap().parse().unwrap()
     }
 
+    /// A number of its memory, in KiB.
+    #[cfg(target_os = "linux")]
+    fn memory(&self, name: &str) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
     /// Ends it as Ctrl-C does; returns all that it has written.
     fn interrupt(mut self) -> (String, String) {
         signal(&self.child, Signal::INT);
@@ -204,6 +216,81 @@ async fn each_call_is_shown_with_what_bunq_says_to_it() {
     for secret in keys.iter().map(String::as_str).chain([bank.sandbox.api_key().expose(), "planted"]) {
         assert!(!shown.contains(secret) && !kept.contains(secret), "{secret}: {shown}{kept}");
     }
+}
+
+/// How many connections send nothing, half of a head, half of a body, and a body byte by byte.
+const SILENT: usize = 1_000;
+const HALF: usize = 100;
+
+/// How many connect before a right call is made: the kernel drops those that the queue of a listener has no room for.
+const TOGETHER: usize = 50;
+
+/// How much memory they may take together, in KiB.
+#[cfg(target_os = "linux")]
+const MOST: u64 = 30_000;
+
+/// Whoever sends nothing, or slowly, has its time, takes little memory, and holds up no call.
+#[tokio::test(flavor = "multi_thread")]
+async fn it_answers_calls_among_a_thousand_connections_that_send_nothing() {
+    test_timeout::start();
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit).unwrap();
+    let bank = bank().await;
+    let listening = bank.listen("--url-file url --output jsonl");
+    let forged = json!({ "NotificationUrl": { "category": "PAYMENT", "object": { "Payment": { "id": 7 } } } });
+    assert_eq!(listening.call(SEGMENT, &forged), 200);
+    #[cfg(target_os = "linux")]
+    let idle = listening.memory("VmRSS:");
+    let head = format!("POST /bunq/{SEGMENT} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json");
+    let head = format!("{head}\r\ncontent-length: 100\r\n\r\n");
+    let (half_head, half_body) = (&head[..40], format!("{head}{{\"NotificationUrl\": "));
+    let (mut connections, mut kept) = (Vec::new(), 1);
+    for (text, count, is_slow) in
+        [("", SILENT, false), (half_head, HALF, false), (&half_body, HALF, false), (&half_body, HALF, true)]
+    {
+        for number in 0..count {
+            let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", listening.port)).await.unwrap();
+            stream.write_all(text.as_bytes()).await.unwrap();
+            connections.push(tokio::spawn(last_answer(stream, is_slow)));
+            if number % TOGETHER == 0 {
+                assert_eq!(listening.call(SEGMENT, &forged), 200);
+                kept += 1;
+            }
+        }
+    }
+    #[cfg(target_os = "linux")]
+    {
+        let more = listening.memory("VmHWM:") - idle;
+        assert!(more <= MOST, "{more} KiB");
+    }
+    let answers: Vec<_> = join_all(connections).await.into_iter().map(Result::unwrap).collect();
+    let (silent, slow) = answers.split_at(SILENT + HALF);
+    assert!(silent.iter().all(String::is_empty), "{silent:?}");
+    assert!(slow.iter().all(|answer| answer.starts_with("HTTP/1.1 408 ")), "{slow:?}");
+    assert_eq!(listening.call(SEGMENT, &forged), 200);
+    let (_, err) = listening.interrupt();
+    let numbers: Value = serde_json::from_str(err.lines().rev().nth(1).unwrap()).unwrap();
+    let calls = &numbers["numbers"]["calls"];
+    assert_eq!((&calls["kept"], &calls["too_slow"]), (&(kept + 1).into(), &(2 * HALF).into()), "{numbers}");
+}
+
+/// What is answered until the connection is closed, perhaps while a body comes byte by byte.
+async fn last_answer(mut stream: tokio::net::TcpStream, is_slow: bool) -> String {
+    let (mut answers, mut body) = stream.split();
+    let send = async {
+        while is_slow && body.write_all(b" ").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        std::future::pending::<()>().await;
+    };
+    let mut read = Vec::new();
+    tokio::select! {
+        // What it has not read makes the end a reset.
+        _ = answers.read_to_end(&mut read) => {}
+        () = send => {}
+    }
+    String::from_utf8(read).unwrap()
 }
 
 /// With a certificate of its own, for a person, and about a user.
