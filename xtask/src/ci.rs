@@ -22,7 +22,7 @@ const STEPS: [Step; 16] = [
     // environment holds.
     ("demo", || command("cargo", &["run", "--", "demo"], &[])),
     ("programs", programs::install),
-    // With CI, a test for which a shell or PostgreSQL is missing fails.
+    // With CI, a test for which one of these programs is missing fails.
     ("tests", || command("cargo", &["test", "--workspace", "--all-features"], &[LINT[0], LINT[1], ("CI", "1")])),
     ("example", || example("close_provision")),
     ("example of users", || example("act_as_user")),

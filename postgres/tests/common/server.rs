@@ -5,10 +5,11 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
+use std::thread;
 
 /// How often another port is tried if somebody else has taken it meanwhile.
 const PORTS: usize = 5;
@@ -43,7 +44,7 @@ impl Server {
         let guard = guard(&programs, &folder);
         let mut server = Self { programs, folder, port: 0, _guard: guard };
         let started = (0..PORTS).any(|_| {
-            server.port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
+            server.port = free_port();
             server.try_start().is_ok()
         });
         assert!(started, "PostgreSQL does not start: {}", server.log());
@@ -96,6 +97,29 @@ impl Server {
         try_run(psql.arg(self.socket_url(database))).map(|printed| printed.trim().to_owned())
     }
 
+    /// Starts a pooler before the server. It ends with what is returned.
+    pub fn pooler(&self, mode: &str) -> Result<Pooler, String> {
+        if !Path::new("/usr/sbin/pgbouncer").exists() {
+            return Err("PgBouncer is not installed: apt-get install pgbouncer".to_owned());
+        }
+        let (folder, port) = (self.folder.display(), free_port());
+        let settings = format!(
+            "[databases]\n* = host={folder} port={} user=postgres\n[pgbouncer]\nlisten_addr = 127.0.0.1\n\
+             listen_port = {port}\nunix_socket_dir =\nauth_type = any\npool_mode = {mode}\n",
+            self.port
+        );
+        let name = format!("pooler-{port}");
+        self.write(&name, &settings);
+        let script = "/usr/sbin/pgbouncer --quiet \"$0\" & cat; kill $!";
+        let mut pooler = as_another_user("sh");
+        pooler.args(["-c", script]).arg(self.folder.join("data").join(name)).stdin(Stdio::piped());
+        let guard = pooler.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            thread::yield_now();
+        }
+        Ok(Pooler { port, _guard: guard })
+    }
+
     /// Writes a file that only the server may read into the folder of its data.
     pub fn write(&self, name: &str, text: &str) {
         let file = self.folder.join("data").join(name);
@@ -109,6 +133,16 @@ impl Server {
     fn log(&self) -> String {
         fs::read_to_string(self.folder.join("log")).unwrap_or_default()
     }
+}
+
+/// A pooler, whose standard input ends with this.
+pub struct Pooler {
+    pub port: u16,
+    _guard: Child,
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
 }
 
 /// The folder of PostgreSQL's programs, of the newest version.

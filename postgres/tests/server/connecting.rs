@@ -3,7 +3,7 @@
 use bunq_partner::ErrorKind;
 use bunq_partner_postgres::Database;
 
-use crate::common::{PASSWORD, TestDatabase};
+use crate::common::{PASSWORD, TestDatabase, or_left_out};
 
 /// What connecting with a URL says. It must not tell the password.
 async fn refusal(url: &str) -> String {
@@ -56,11 +56,28 @@ async fn errors_name_the_cause_and_the_remedy() {
     );
     test.grant();
     test.sql("REVOKE DELETE ON bunq_partner.lock, bunq_partner.context FROM bunq_partner_service");
-    test.sql("REVOKE USAGE ON SEQUENCE bunq_partner.fence FROM bunq_partner_service");
     assert_eq!(
         refusal(&test.url()).await,
         format!(
-            "{place} does not grant the role DELETE on bunq_partner.context, USAGE on bunq_partner.fence, DELETE on bunq_partner.lock: run postgres/role.sql"
+            "{place} does not grant the role DELETE on bunq_partner.context, DELETE on bunq_partner.lock: run postgres/role.sql"
         )
     );
+}
+
+#[tokio::test]
+async fn a_pooler_that_shares_connections_is_refused() {
+    test_timeout::start();
+    let Some(test) = TestDatabase::migrated().await else { return };
+    let url = |port| format!("postgres://postgres@127.0.0.1:{port}/{}", test.name);
+    let Some(sharing) = or_left_out(test.server.pooler("transaction")) else { return };
+    let error = refusal(&url(sharing.port)).await;
+    assert_eq!(
+        error,
+        format!(
+            "the database {} at 127.0.0.1:{} is behind a pooler that shares connections, which frees locks that are held: connect to the server itself, or have the pooler in session mode",
+            test.name, sharing.port
+        )
+    );
+    let apart = test.server.pooler("session").unwrap();
+    Database::connect(url(apart.port)).await.unwrap();
 }

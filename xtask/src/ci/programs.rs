@@ -1,4 +1,4 @@
-//! The programs of others with which some tests run: shells for the completions, and a database.
+//! The programs of others with which some tests run: shells for the completions, a database and a pooler of connections.
 
 use std::path::Path;
 use std::process::Command;
@@ -10,11 +10,13 @@ use crate::run;
 /// Installs those that are missing where there is `apt-get`. Elsewhere their tests say what to install.
 pub(super) fn install() -> Result<()> {
     let is_there = |package: &str| match package {
-        // Its programs are in a folder for each version.
+        // Not in the path: its programs are in a folder for each version.
         "postgresql" => Path::new("/usr/lib/postgresql").exists(),
+        "pgbouncer" => Path::new("/usr/sbin/pgbouncer").exists(),
         shell => is_installed(shell),
     };
-    let missing: Vec<_> = ["zsh", "fish", "postgresql"].into_iter().filter(|package| !is_there(package)).collect();
+    let packages = ["zsh", "fish", "postgresql", "pgbouncer"];
+    let missing: Vec<_> = packages.into_iter().filter(|package| !is_there(package)).collect();
     if missing.is_empty() || !is_installed("apt-get") {
         return Ok(());
     }
