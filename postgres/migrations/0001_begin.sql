@@ -32,79 +32,103 @@ CREATE TABLE bunq_partner.custody_record (
 
 CREATE INDEX custody_record_unactivated ON bunq_partner.custody_record (custody, provision_id) WHERE NOT is_activated;
 
--- Who holds a lock. The lock itself is an advisory lock of the holder's backend, which ends with its connection. A row tells
--- what PostgreSQL does not: whether the holder still runs, and which holder came after which. A crash of the server ends all
--- locks and empties the table.
-CREATE UNLOGGED TABLE bunq_partner.lock (
+-- Who holds a lock. The lock is an advisory lock of the holder's backend too, which ends with its connection. A row tells what PostgreSQL
+-- does not: whether the holder still runs, and whether the lock was released or its connection has ended.
+CREATE TABLE bunq_partner.lock (
     name text PRIMARY KEY,
-    -- It grows with each holder.
-    fence bigint NOT NULL,
+    -- It differs for each holder, also after a failover that has lost the last of them.
+    fence uuid NOT NULL,
     backend integer NOT NULL,
     holder text NOT NULL,
     taken_at timestamptz NOT NULL,
     renewed_at timestamptz NOT NULL
 );
 
-CREATE SEQUENCE bunq_partner.fence;
-
 CREATE FUNCTION bunq_partner.lock_key(lock_name text) RETURNS bigint
 LANGUAGE sql IMMUTABLE AS $$
     SELECT hashtextextended('bunq-partner lock ' || lock_name, 0)
 $$;
 
--- Takes a lock, and returns its fence. If the lock is not free within the lease, it returns NULL, and is to be called again: whoever
--- renews its lease may keep the lock. Who has not renewed it for as long is ended, which frees the lock. No clock is compared
+-- Ends a backend if it has the advisory lock.
+CREATE FUNCTION bunq_partner.end_lock_of(lock_name text, of_backend integer) RETURNS void
+LANGUAGE sql AS $$
+    SELECT pg_terminate_backend(pid)
+    FROM pg_catalog.pg_locks
+    WHERE pid = of_backend AND locktype = 'advisory' AND granted AND objsubid = 1
+        AND database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
+        AND (classid::bigint << 32) | objid::bigint = bunq_partner.lock_key(lock_name)
+$$;
+
+-- Takes a lock, and returns its fence. It returns NULL if the lock was not free within the lease, and is to be called again then. A
+-- holder that renews its lease keeps the lock. The connection of one that has not renewed it for as long is ended. No clock is compared
 -- with another.
-CREATE FUNCTION bunq_partner.take_lock(lock_name text, lock_holder text, lease interval) RETURNS bigint
+CREATE FUNCTION bunq_partner.take_lock(lock_name text, lock_holder text, lease interval) RETURNS uuid
 LANGUAGE plpgsql AS $$
 DECLARE
-    seen bunq_partner.lock;
-    taken bigint;
+    found_lock bunq_partner.lock;
+    taken uuid := gen_random_uuid();
 BEGIN
-    SELECT * INTO seen FROM bunq_partner.lock WHERE name = lock_name;
+    SELECT * INTO found_lock FROM bunq_partner.lock WHERE name = lock_name;
     PERFORM set_config('lock_timeout', (extract(epoch FROM lease) * 1000)::bigint::text, true);
     BEGIN
         PERFORM pg_advisory_lock(bunq_partner.lock_key(lock_name));
     EXCEPTION WHEN lock_not_available THEN
-        PERFORM pg_terminate_backend(lock.backend)
+        PERFORM bunq_partner.end_lock_of(lock_name, backend)
         FROM bunq_partner.lock
-        JOIN pg_catalog.pg_locks AS held ON held.pid = lock.backend
-        WHERE lock.name = lock_name AND lock.fence = seen.fence AND lock.renewed_at = seen.renewed_at
-            AND held.locktype = 'advisory' AND held.granted AND held.objsubid = 1
-            AND held.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
-            AND (held.classid::bigint << 32) | held.objid::bigint = bunq_partner.lock_key(lock_name);
+        WHERE name = lock_name AND fence = found_lock.fence AND renewed_at = found_lock.renewed_at;
         RETURN NULL;
     END;
-    INSERT INTO bunq_partner.lock AS mine (name, fence, backend, holder, taken_at, renewed_at)
+    SELECT * INTO found_lock FROM bunq_partner.lock WHERE name = lock_name;
+    IF FOUND THEN
+        -- The connection of its holder has ended. If that still runs, it says so at once over another, and keeps the lock.
+        PERFORM pg_sleep(0.75);
+        IF EXISTS (
+            SELECT FROM bunq_partner.lock
+            WHERE name = lock_name AND fence = found_lock.fence AND renewed_at <> found_lock.renewed_at
+        ) THEN
+            PERFORM pg_advisory_unlock(bunq_partner.lock_key(lock_name));
+            RETURN NULL;
+        END IF;
+    END IF;
+    INSERT INTO bunq_partner.lock (name, fence, backend, holder, taken_at, renewed_at)
     VALUES (
-        lock_name, nextval('bunq_partner.fence'), pg_backend_pid(),
+        lock_name, taken, pg_backend_pid(),
         concat(current_setting('application_name'), ', ', lock_holder, ' at ' || host(inet_client_addr())),
         clock_timestamp(), clock_timestamp()
     )
     ON CONFLICT (name) DO UPDATE SET
         fence = excluded.fence, backend = excluded.backend, holder = excluded.holder,
-        taken_at = excluded.taken_at, renewed_at = excluded.renewed_at
-    RETURNING mine.fence INTO taken;
+        taken_at = excluded.taken_at, renewed_at = excluded.renewed_at;
     RETURN taken;
 END
 $$;
 
--- Says that the holder still runs. It returns nothing if the lock was lost.
-CREATE FUNCTION bunq_partner.renew_lock(lock_name text, lock_fence bigint) RETURNS SETOF bigint
-LANGUAGE sql AS $$
-    UPDATE bunq_partner.lock SET renewed_at = clock_timestamp() WHERE name = lock_name AND fence = lock_fence RETURNING fence
+-- Renews the lease of a lock. It is called over another connection if that of the lock has ended or is stuck, and is called again
+-- then while it returns false. It returns NULL if the lock was lost.
+CREATE FUNCTION bunq_partner.renew_lock(lock_name text, lock_fence uuid) RETURNS boolean
+LANGUAGE plpgsql AS $$
+DECLARE
+    of_backend integer;
+BEGIN
+    SELECT backend INTO of_backend FROM bunq_partner.lock WHERE name = lock_name AND fence = lock_fence FOR UPDATE;
+    IF NOT FOUND THEN
+        RETURN NULL;
+    END IF;
+    UPDATE bunq_partner.lock SET renewed_at = clock_timestamp() WHERE name = lock_name;
+    IF of_backend = pg_backend_pid() THEN
+        RETURN true;
+    END IF;
+    PERFORM bunq_partner.end_lock_of(lock_name, of_backend);
+    IF NOT pg_try_advisory_lock(bunq_partner.lock_key(lock_name)) THEN
+        RETURN false;
+    END IF;
+    UPDATE bunq_partner.lock SET backend = pg_backend_pid() WHERE name = lock_name;
+    RETURN true;
+END
 $$;
 
 -- Makes sure that the lock is still held until the end of the statement that asks. It returns nothing if the lock was lost.
-CREATE FUNCTION bunq_partner.hold_lock(lock_name text, lock_fence bigint) RETURNS SETOF bigint
+CREATE FUNCTION bunq_partner.hold_lock(lock_name text, lock_fence uuid) RETURNS SETOF uuid
 LANGUAGE sql AS $$
     SELECT fence FROM bunq_partner.lock WHERE name = lock_name AND fence = lock_fence FOR SHARE
-$$;
-
-CREATE FUNCTION bunq_partner.release_lock(lock_name text, lock_fence bigint) RETURNS boolean
-LANGUAGE plpgsql AS $$
-BEGIN
-    DELETE FROM bunq_partner.lock WHERE name = lock_name AND fence = lock_fence;
-    RETURN pg_advisory_unlock(bunq_partner.lock_key(lock_name));
-END
 $$;

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::runtime::{Handle, Id};
+use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row};
@@ -35,13 +36,19 @@ pub(crate) type Values<'a, const N: usize> = [(&'a (dyn ToSql + Sync), Type); N]
 pub(crate) struct Pool {
     target: Target,
     tls: MakeRustlsConnect,
-    idle: Mutex<Vec<(Id, Client)>>,
+    idle: Mutex<Vec<(Id, Open)>>,
+}
+
+/// A client of the driver, and whether its connection is there: the sender ends with that.
+struct Open {
+    client: Client,
+    ended: watch::Receiver<()>,
 }
 
 /// A connection. It is used again once it is dropped, if all of its statements have succeeded.
 pub(crate) struct Connection {
     /// It is there until this is dropped.
-    client: Option<Client>,
+    open: Option<Open>,
     pool: Arc<Pool>,
     /// The runtime that drives the connection.
     runtime: Id,
@@ -63,32 +70,34 @@ impl Pool {
     pub(crate) async fn connection(self: &Arc<Self>) -> Result<Connection, Trouble> {
         let problem = "cannot be used here: there is no Tokio runtime with I/O and time";
         let runtime = Handle::try_current().map_err(|_| Trouble::new(self.place(), problem))?.id();
-        let client = match self.idle_of(runtime) {
-            Some(client) => client,
+        let open = match self.idle_of(runtime) {
+            Some(open) => open,
             None => self.connect().await?,
         };
-        Ok(Connection { client: Some(client), pool: Arc::clone(self), runtime, unanswered: AtomicUsize::new(0) })
+        Ok(Connection { open: Some(open), pool: Arc::clone(self), runtime, unanswered: AtomicUsize::new(0) })
     }
 
     /// The connection that was used last: the others are closed by the server, or by what is between, sooner.
-    fn idle_of(&self, runtime: Id) -> Option<Client> {
+    fn idle_of(&self, runtime: Id) -> Option<Open> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        idle.retain(|(_, client)| !client.is_closed());
+        idle.retain(|(_, open)| !open.client.is_closed());
         let index = idle.iter().rposition(|(of, _)| *of == runtime)?;
         Some(idle.remove(index).1)
     }
 
-    async fn connect(&self) -> Result<Client, Trouble> {
+    async fn connect(&self) -> Result<Open, Trouble> {
         let connecting = async {
             let (client, connection) = self.target.config.connect(self.tls.clone()).await?;
             let place = self.place().to_owned();
+            let (driving, ended) = watch::channel(());
             tokio::spawn(async move {
+                let _driving = driving;
                 if let Err(error) = connection.await {
                     tracing::debug!("a connection has ended: {}", Trouble::of(&place, &error));
                 }
             });
             client.batch_execute(BEGIN).await?;
-            Ok(client)
+            Ok(Open { client, ended })
         };
         self.in_time(connecting).await
     }
@@ -102,10 +111,11 @@ impl Pool {
 }
 
 impl Connection {
-    /// Runs a statement, in one round trip. A failure leaves the connection unused from then on.
+    /// Runs a statement, in one round trip. After a failure the connection is not used again for others. The driver logs the values of other ways
+    /// to run one.
     pub(crate) async fn query(&self, sql: &str, values: &[(&(dyn ToSql + Sync), Type)]) -> Result<Vec<Row>, Trouble> {
         self.unanswered.fetch_add(1, Ordering::Relaxed);
-        let rows = self.pool.in_time(self.client().query_typed(sql, values)).await?;
+        let rows = self.pool.in_time(self.open().client.query_typed(sql, values)).await?;
         self.unanswered.fetch_sub(1, Ordering::Relaxed);
         Ok(rows)
     }
@@ -113,29 +123,30 @@ impl Connection {
     /// Runs statements without values.
     pub(crate) async fn execute(&self, sql: &str) -> Result<(), Trouble> {
         self.unanswered.fetch_add(1, Ordering::Relaxed);
-        self.pool.in_time(self.client().batch_execute(sql)).await?;
+        self.pool.in_time(self.open().client.batch_execute(sql)).await?;
         self.unanswered.fetch_sub(1, Ordering::Relaxed);
         Ok(())
     }
 
-    /// Names the database in errors.
-    pub(crate) fn place(&self) -> &str {
-        self.pool.place()
+    /// Waits for the end of the connection.
+    pub(crate) async fn ended(&self) {
+        // Nothing is sent.
+        let _ = self.open().ended.clone().changed().await;
     }
 
     #[expect(clippy::expect_used, reason = "only drop takes it")]
-    fn client(&self) -> &Client {
-        self.client.as_ref().expect("the connection is there until it is dropped")
+    fn open(&self) -> &Open {
+        self.open.as_ref().expect("the connection is there until it is dropped")
     }
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
         let is_clean = *self.unanswered.get_mut() == 0;
-        if let Some(client) = self.client.take().filter(|client| is_clean && !client.is_closed()) {
+        if let Some(open) = self.open.take().filter(|open| is_clean && !open.client.is_closed()) {
             let mut idle = self.pool.idle.lock().unwrap_or_else(PoisonError::into_inner);
             if idle.len() < MAX_IDLE {
-                idle.push((self.runtime, client));
+                idle.push((self.runtime, open));
             }
         }
     }

@@ -1,20 +1,21 @@
 //! Locks of names, held by one of all processes.
 //!
-//! A lock is an advisory lock of a connection of its own, so that it ends with its holder's process. Its holder renews a lease as long
-//! as it runs. Who waits for longer than a lease that is not renewed ends the holder's connection. What is saved under the lock
-//! is saved over that connection, and only while the lock's fence is the newest: a holder that was cut off cannot save
-//! over what came after it.
+//! A lock is a row with a fence, and an advisory lock of a connection of its own, which ends with its holder's process. The holder
+//! renews a lease as long as it runs, over another connection if the first has ended. Who has waited for a whole lease that was not
+//! renewed ends the holder's connection, and takes the lock. What is saved under a lock is saved only while its fence is in the row: a
+//! holder that was cut off cannot save over what came after it.
 
 use std::collections::HashSet;
 use std::process;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bunq_partner::{ContextLock, Error};
+use bunq_partner::{ContextLock, Error, Uuid};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
-use tokio::time::sleep;
+use tokio::time::timeout;
+use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 
 use crate::connection::{Connection, Values};
@@ -26,6 +27,12 @@ const LEASE: Duration = Duration::from_secs(15);
 
 /// How often a lease is renewed.
 const RENEWAL: Duration = Duration::from_secs(4);
+
+/// How long a renewal may take before it is tried over another connection. There is time for that within the lease.
+const RENEWAL_TIMEOUT: Duration = Duration::from_secs(7);
+
+/// After what time a lease is renewed again whose connection has ended. Who takes the lock waits for longer.
+const RETRY: Duration = Duration::from_millis(200);
 
 /// The locks of one kind that this process holds or is about to have. One process asks for each name once, with one connection.
 #[derive(Debug, Clone)]
@@ -45,15 +52,16 @@ struct Turn {
 
 /// A lock that is held until this is dropped.
 pub(crate) struct Lock {
-    /// It is there until this is dropped.
-    held: Option<Arc<Held>>,
+    held: Arc<Held>,
     runtime: Handle,
     renewing: AbortHandle,
 }
 
 struct Held {
-    connection: Connection,
-    fence: i64,
+    database: Database,
+    /// Its backend has the advisory lock.
+    connection: Mutex<Arc<Connection>>,
+    fence: Uuid,
     turn: Turn,
 }
 
@@ -72,15 +80,16 @@ impl Locks {
         let values: Values<'_, 3> = [(&turn.name, Type::TEXT), (&holder, Type::TEXT), (&lease, Type::FLOAT8)];
         let fence = loop {
             let rows = connection.query(take, &values).await?;
-            let fence = rows.first().map(|row| self.database.column::<Option<i64>>(row, 0));
+            let fence = rows.first().map(|row| self.database.column::<Option<Uuid>>(row, 0));
             if let Some(fence) = fence.transpose()?.flatten() {
                 break fence;
             }
         };
+        let (database, connection) = (self.database.clone(), Mutex::new(Arc::new(connection)));
+        let held = Arc::new(Held { database, connection, fence, turn });
         let runtime = Handle::current();
-        let held = Arc::new(Held { connection, fence, turn });
         let renewing = runtime.spawn(renew(Arc::clone(&held))).abort_handle();
-        Ok(Lock { held: Some(held), runtime, renewing })
+        Ok(Lock { held, runtime, renewing })
     }
 
     /// Waits until nobody in this process has the turn of `name`, and takes it. Whoever waits is told that it is free, and is not handed it: a future
@@ -105,56 +114,97 @@ impl Drop for Turn {
 /// Renews the lease until the lock is dropped or lost.
 async fn renew(held: Arc<Held>) {
     let renew = "SELECT bunq_partner.renew_lock($1, $2)";
+    let (mut pause, mut is_stuck) = (RENEWAL, false);
     loop {
-        sleep(RENEWAL).await;
-        let values: Values<'_, 2> = [(&held.turn.name, Type::TEXT), (&held.fence, Type::INT8)];
-        match held.connection.query(renew, &values).await {
-            Ok(rows) if rows.is_empty() => return tracing::warn!(lock = held.turn.name, "the lock was lost"),
-            Ok(_) => {}
-            Err(trouble) => return tracing::warn!(lock = held.turn.name, "the lock was lost: {trouble}"),
+        let connection = held.connection();
+        // One that has ended is replaced at once, before somebody else takes the lock.
+        let has_ended = timeout(pause, connection.ended()).await.is_ok();
+        let renewing = async {
+            let connection = match has_ended || is_stuck {
+                true => Arc::new(held.database.connection().await?),
+                false => connection,
+            };
+            let rows = connection.query(renew, &held.key()).await?;
+            let is_held = rows.first().map(|row| held.database.column::<Option<bool>>(row, 0)).transpose()?.flatten();
+            Ok::<_, Trouble>((connection, is_held))
+        };
+        (pause, is_stuck) = match timeout(RENEWAL_TIMEOUT, renewing).await {
+            Ok(Ok((_, None))) => return tracing::warn!(lock = held.turn.name, "another process has taken the lock"),
+            Ok(Ok((connection, Some(is_held)))) => {
+                held.set_connection(connection);
+                (if is_held { RENEWAL } else { RETRY }, false)
+            }
+            Ok(Err(trouble)) => {
+                tracing::debug!(lock = held.turn.name, "the lease was not renewed: {trouble}");
+                (RETRY, trouble.ends_connection())
+            }
+            Err(_) => (RETRY, true),
+        };
+    }
+}
+
+impl Held {
+    /// The first two values of each statement about a lock.
+    fn key(&self) -> Values<'_, 2> {
+        [(&self.turn.name, Type::TEXT), (&self.fence, Type::UUID)]
+    }
+
+    fn connection(&self) -> Arc<Connection> {
+        Arc::clone(&self.connection.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn set_connection(&self, connection: Arc<Connection>) {
+        *self.connection.lock().unwrap_or_else(PoisonError::into_inner) = connection;
+    }
+
+    /// Runs a statement that may run twice, over another connection if that of the lock has ended.
+    async fn query(&self, sql: &str, values: &[(&(dyn ToSql + Sync), Type)]) -> Result<Vec<Row>, Trouble> {
+        match self.connection().query(sql, values).await {
+            Err(trouble) if trouble.ends_connection() => self.database.connection().await?.query(sql, values).await,
+            answer => answer,
         }
+    }
+
+    /// Releases the lock. The row goes first: who gets the advisory lock then sees that it was released.
+    async fn release(&self) -> Result<(), Trouble> {
+        self.query("DELETE FROM bunq_partner.lock WHERE name = $1 AND fence = $2", &self.key()).await?;
+        let unlock = "SELECT pg_advisory_unlock(bunq_partner.lock_key($1))";
+        self.connection().query(unlock, &self.key()[..1]).await.map(drop)
     }
 }
 
 impl Lock {
     /// Returns the lock `name` that a caller holds.
     pub(crate) fn of<'a>(lock: &'a ContextLock, name: &str) -> Result<&'a Self, Error> {
-        let own = lock.guard::<Self>().filter(|lock| lock.held().turn.name == name);
+        let own = lock.guard::<Self>().filter(|lock| lock.held.turn.name == name);
         own.ok_or_else(|| Error::context(format_args!("the lock that was given is not the lock `{name}`: take that")))
     }
 
     /// Runs a statement that changes something only if `bunq_partner.hold_lock($1, $2)` returns a row, and then returns a row too. Its
-    /// values are the name of the lock, its fence, and `values`.
+    /// values are the name of the lock, its fence, and `values`. It may run twice.
     pub(crate) async fn change(&self, sql: &str, values: &[(&(dyn ToSql + Sync), Type)]) -> Result<(), Trouble> {
-        let held = self.held();
-        let lock: Values<'_, 2> = [(&held.turn.name, Type::TEXT), (&held.fence, Type::INT8)];
-        let lost = |cause: &str| {
-            let name = &held.turn.name;
-            let problem = format_args!("no longer holds the lock `{name}` for this process: {cause}: take it again");
-            Trouble::new(held.connection.place(), problem)
-        };
-        match held.connection.query(sql, &[&lock, values].concat()).await {
-            Ok(rows) if rows.is_empty() => Err(lost("another has taken it since")),
-            Err(trouble) if trouble.ends_connection() => Err(lost(&format!("its connection has ended ({trouble})"))),
-            answer => answer.map(drop),
+        let held = &self.held;
+        let rows = held.query(sql, &[&held.key(), values].concat()).await?;
+        match rows.is_empty() {
+            false => Ok(()),
+            true => {
+                let name = &held.turn.name;
+                let problem = format_args!(
+                    "no longer holds the lock `{name}` for this process, which stood still or was cut off: another has taken it since"
+                );
+                Err(Trouble::new(held.database.place(), problem))
+            }
         }
-    }
-
-    #[expect(clippy::expect_used, reason = "only drop takes it")]
-    fn held(&self) -> &Arc<Held> {
-        self.held.as_ref().expect("the lock is held until it is dropped")
     }
 }
 
 impl Drop for Lock {
     fn drop(&mut self) {
         self.renewing.abort();
-        let Some(held) = self.held.take() else { return };
+        let held = Arc::clone(&self.held);
         // Where the runtime has ended, the connection ends, and the lock with it.
         self.runtime.spawn(async move {
-            let values: Values<'_, 2> = [(&held.turn.name, Type::TEXT), (&held.fence, Type::INT8)];
-            let release = "SELECT FROM bunq_partner.release_lock($1, $2) AS was_held WHERE was_held";
-            if let Err(trouble) = held.connection.query(release, &values).await {
+            if let Err(trouble) = held.release().await {
                 tracing::debug!(lock = held.turn.name, "the lock is released by the end of its connection: {trouble}");
             }
         });

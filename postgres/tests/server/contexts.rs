@@ -198,25 +198,48 @@ async fn who_stood_still_cannot_save_over_what_came_after() {
     assert_eq!(store.load().await.unwrap(), Some("of the next".into()));
 }
 
+/// The backend of the lock has the advisory lock, and is another than this.
+fn held_by_another(backend: &str) -> String {
+    format!(
+        "count(*) = 1 FROM bunq_partner.lock JOIN pg_locks ON pid = backend AND locktype = 'advisory' AND granted
+         WHERE backend <> {backend}"
+    )
+}
+
+#[tokio::test]
+async fn a_lock_outlives_its_connection() {
+    test_timeout::start();
+    let Some(test) = TestDatabase::migrated().await else { return };
+    let store = machine(&test).await;
+    let lock = store.lock().await.unwrap();
+    let backend = test.sql("SELECT backend FROM bunq_partner.lock");
+    test.sql(&format!("SELECT pg_terminate_backend({backend})"));
+    // Whether the connection was replaced by then or not.
+    store.save(&lock, "saved".into()).await.unwrap();
+    until(&test, &held_by_another(&backend)).await;
+    store.save(&lock, "saved again".into()).await.unwrap();
+    assert_eq!(store.load().await.unwrap(), Some("saved again".into()));
+    drop(lock);
+    machine(&test).await.lock().await.unwrap();
+    until(&test, "count(*) = 0 FROM pg_locks WHERE locktype = 'advisory'").await;
+}
+
 #[tokio::test]
 async fn a_lock_that_was_lost_saves_nothing() {
     test_timeout::start();
     let Some(test) = TestDatabase::migrated().await else { return };
     let store = machine(&test).await;
-    for lose in [
-        "SELECT pg_terminate_backend(backend) FROM bunq_partner.lock",
-        "UPDATE bunq_partner.lock SET fence = fence + 1",
-    ] {
-        let lock = store.lock().await.unwrap();
-        test.sql(lose);
-        let error = store.save(&lock, "lost".into()).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Context);
-        let place = format!("the database {} at 127.0.0.1:{}", test.name, test.server.port());
-        let expected = format!("{place} no longer holds the lock `context partner` for this process");
-        assert!(error.to_string().starts_with(&expected), "{error}");
-        drop(lock);
-        assert_eq!(store.load().await.unwrap(), None);
-    }
+    let lock = store.lock().await.unwrap();
+    test.sql("UPDATE bunq_partner.lock SET fence = gen_random_uuid()");
+    let error = store.save(&lock, "lost".into()).await.unwrap_err();
+    let place = format!("the database {} at 127.0.0.1:{}", test.name, test.server.port());
+    let expected = format!(
+        "{place} no longer holds the lock `context partner` for this process, which stood still or was cut off: another has taken it since"
+    );
+    assert_eq!((error.kind(), error.to_string()), (ErrorKind::Context, expected));
+    assert_eq!(store.load().await.unwrap(), None);
+    drop(lock);
+
     let other = PostgresStore::new(&test.connect().await, "other");
     let lock = other.lock().await.unwrap();
     let error = store.save(&lock, "lost".into()).await.unwrap_err().to_string();
@@ -252,13 +275,20 @@ async fn busy_and_away_are_different_errors() {
     assert_eq!(client.open_session().await.unwrap_err().kind(), ErrorKind::Busy);
     drop(held);
 
+    let held = store.lock().await.unwrap();
     server.stop();
     for _ in 0..2 {
         let error = store.load().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Context);
         assert!(error.to_string().contains("cannot be reached"), "{error}");
     }
+    let error = store.save(&held, "away".into()).await.unwrap_err();
+    assert!(error.to_string().contains("cannot be reached"), "{error}");
     server.start_again();
     assert_eq!(store.load().await.unwrap(), None);
-    store.lock().await.unwrap();
+    // Nobody has taken the lock since.
+    store.save(&held, "saved".into()).await.unwrap();
+    drop(held);
+    let _held = store.lock().await.unwrap();
+    assert_eq!(store.load().await.unwrap(), Some("saved".into()));
 }

@@ -123,7 +123,7 @@ async fn a_record_is_saved_with_the_lock_of_its_user_alone() {
     let lock = custody.lock(id(7)).await.unwrap();
     let error = custody.save(&lock, full(8), "another".into()).await.unwrap_err().to_string();
     assert_eq!(error, "the lock that was given is not the lock `user 8 of partner`: take that");
-    test.sql("UPDATE bunq_partner.lock SET fence = fence + 1");
+    test.sql("UPDATE bunq_partner.lock SET fence = gen_random_uuid()");
     for error in [custody.save(&lock, full(7), "lost".into()).await, custody.remove(&lock, id(7)).await] {
         let error = error.unwrap_err().to_string();
         assert!(error.contains("no longer holds the lock `user 7 of partner` for this process"), "{error}");
