@@ -15,6 +15,8 @@ $$;
 GRANT USAGE ON SCHEMA bunq_partner TO bunq_partner_service;
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA bunq_partner TO bunq_partner_service;
 REVOKE INSERT, UPDATE, DELETE ON bunq_partner.schema_version FROM bunq_partner_service;
+GRANT USAGE ON ALL SEQUENCES IN SCHEMA bunq_partner TO bunq_partner_service;
 
 -- What later migrations make.
 ALTER DEFAULT PRIVILEGES IN SCHEMA bunq_partner GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO bunq_partner_service;
+ALTER DEFAULT PRIVILEGES IN SCHEMA bunq_partner GRANT USAGE ON SEQUENCES TO bunq_partner_service;

@@ -66,6 +66,7 @@ CREATE FUNCTION bunq_partner.take_lock(lock_name text, lock_holder text, lease i
 LANGUAGE plpgsql AS $$
 DECLARE
     found_lock bunq_partner.lock;
+    last_renewal timestamptz;
     taken uuid := gen_random_uuid();
 BEGIN
     SELECT * INTO found_lock FROM bunq_partner.lock WHERE name = lock_name;
@@ -78,28 +79,27 @@ BEGIN
         WHERE name = lock_name AND fence = found_lock.fence AND renewed_at = found_lock.renewed_at;
         RETURN NULL;
     END;
-    SELECT * INTO found_lock FROM bunq_partner.lock WHERE name = lock_name;
-    IF FOUND THEN
-        -- The connection of its holder has ended. If that still runs, it says so at once over another, and keeps the lock.
-        PERFORM pg_sleep(0.75);
-        IF EXISTS (
-            SELECT FROM bunq_partner.lock
-            WHERE name = lock_name AND fence = found_lock.fence AND renewed_at <> found_lock.renewed_at
-        ) THEN
-            PERFORM pg_advisory_unlock(bunq_partner.lock_key(lock_name));
-            RETURN NULL;
+    FOR pause IN 1..5 LOOP
+        SELECT * INTO found_lock FROM bunq_partner.lock WHERE name = lock_name;
+        IF NOT FOUND OR found_lock.renewed_at = last_renewal THEN
+            INSERT INTO bunq_partner.lock (name, fence, backend, holder, taken_at, renewed_at)
+            VALUES (
+                lock_name, taken, pg_backend_pid(),
+                concat(current_setting('application_name'), ', ', lock_holder, ' at ' || host(inet_client_addr())),
+                clock_timestamp(), clock_timestamp()
+            )
+            ON CONFLICT (name) DO UPDATE SET
+                fence = excluded.fence, backend = excluded.backend, holder = excluded.holder,
+                taken_at = excluded.taken_at, renewed_at = excluded.renewed_at;
+            RETURN taken;
         END IF;
-    END IF;
-    INSERT INTO bunq_partner.lock (name, fence, backend, holder, taken_at, renewed_at)
-    VALUES (
-        lock_name, taken, pg_backend_pid(),
-        concat(current_setting('application_name'), ', ', lock_holder, ' at ' || host(inet_client_addr())),
-        clock_timestamp(), clock_timestamp()
-    )
-    ON CONFLICT (name) DO UPDATE SET
-        fence = excluded.fence, backend = excluded.backend, holder = excluded.holder,
-        taken_at = excluded.taken_at, renewed_at = excluded.renewed_at;
-    RETURN taken;
+        -- The lock was not released: the connection of its holder has ended. A holder that still runs keeps it, and renews its lease over
+        -- another connection within this time, again and again until it has the advisory lock.
+        last_renewal := found_lock.renewed_at;
+        PERFORM pg_sleep(0.75);
+    END LOOP;
+    PERFORM pg_advisory_unlock(bunq_partner.lock_key(lock_name));
+    RETURN NULL;
 END
 $$;
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::runtime::{Handle, Id};
 use tokio::sync::watch;
 use tokio::time::timeout;
-use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::types::{FromSql, ToSql, Type};
 use tokio_postgres::{Client, Row};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -20,8 +20,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(25);
 /// How many connections wait for their next use at most.
 const MAX_IDLE: usize = 4;
 
-/// What each connection begins with. A statement may take longer than the lease of a lock, for which one may wait. A setting of the server or
-/// of the role must not make what was saved less durable.
+/// What each connection begins with. A statement may take longer than the lease of a lock, for which one may wait. A setting of the
+/// server or of the role must not make what was saved less durable.
 const BEGIN: &str = "
     SET statement_timeout = '20s';
     SET lock_timeout = '10s';
@@ -31,6 +31,11 @@ const BEGIN: &str = "
 
 /// The values of a statement, with their types.
 pub(crate) type Values<'a, const N: usize> = [(&'a (dyn ToSql + Sync), Type); N];
+
+/// Reads a column of a row of the database `place`.
+pub(crate) fn column<'a, T: FromSql<'a>>(place: &str, row: &'a Row, index: usize) -> Result<T, Trouble> {
+    row.try_get(index).map_err(|error| Trouble::of(place, &error))
+}
 
 /// Makes connections, and keeps those that may be used again.
 pub(crate) struct Pool {
@@ -111,8 +116,8 @@ impl Pool {
 }
 
 impl Connection {
-    /// Runs a statement, in one round trip. After a failure the connection is not used again for others. The driver logs the values of other ways
-    /// to run one.
+    /// Runs a statement, in one round trip. After a failure the connection is not used again for others. Of its other ways to run a
+    /// statement, the driver logs the values.
     pub(crate) async fn query(&self, sql: &str, values: &[(&(dyn ToSql + Sync), Type)]) -> Result<Vec<Row>, Trouble> {
         self.unanswered.fetch_add(1, Ordering::Relaxed);
         let rows = self.pool.in_time(self.open().client.query_typed(sql, values)).await?;

@@ -9,7 +9,7 @@ use tokio::task::spawn_blocking;
 use tokio_postgres::Row;
 use tokio_postgres::types::{FromSql, ToSql, Type};
 
-use crate::connection::{Connection, Pool};
+use crate::connection::{Connection, Pool, column};
 use crate::migrations;
 use crate::trouble::Trouble;
 use crate::url::Target;
@@ -173,11 +173,6 @@ impl Database {
             }
         }
     }
-}
-
-/// Reads a column of a row of the database `place`.
-pub(crate) fn column<'a, T: FromSql<'a>>(place: &str, row: &'a Row, index: usize) -> Result<T, Trouble> {
-    row.try_get(index).map_err(|error| Trouble::of(place, &error))
 }
 
 /// Whether two connections that were asked in turn have a backend each, and keep it.

@@ -92,8 +92,8 @@ impl Locks {
         Ok(Lock { held, runtime, renewing })
     }
 
-    /// Waits until nobody in this process has the turn of `name`, and takes it. Whoever waits is told that it is free, and is not handed it: a future
-    /// that is not polled would keep it.
+    /// Waits until nobody in this process has the turn of `name`, and takes it. Whoever waits is told that it is free, and is not handed
+    /// it: a future that is not polled would keep it.
     async fn turn(&self, name: String) -> Turn {
         let is_free = |names: &HashSet<String>| names.len() < self.most && !names.contains(&name);
         let mut changes = self.names.subscribe();

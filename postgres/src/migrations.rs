@@ -2,8 +2,7 @@
 
 use tokio_postgres::types::Type;
 
-use crate::connection::{Connection, Values};
-use crate::database::column;
+use crate::connection::{Connection, Values, column};
 use crate::trouble::Trouble;
 
 /// One step of the schema, which is never changed once it is released.

@@ -1,9 +1,14 @@
 -- The rights on the schema bunq_partner that the role lacks, each as `SELECT on bunq_partner.context`.
 SELECT format('%s on bunq_partner.%s', privilege, relname)
 FROM pg_catalog.pg_class
-CROSS JOIN unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS privilege
+JOIN (VALUES
+    ('r', 'SELECT'), ('r', 'INSERT'), ('r', 'UPDATE'), ('r', 'DELETE'),
+    ('S', 'USAGE')
+) AS needed (kind, privilege) ON kind = relkind
 WHERE relnamespace = 'bunq_partner'::pg_catalog.regnamespace
-    AND relkind = 'r'
     AND (relname <> 'schema_version' OR privilege = 'SELECT')
-    AND NOT has_table_privilege(pg_class.oid, privilege)
+    AND NOT CASE kind
+        WHEN 'S' THEN pg_catalog.has_sequence_privilege(pg_class.oid, privilege)
+        ELSE pg_catalog.has_table_privilege(pg_class.oid, privilege)
+    END
 ORDER BY relname, privilege

@@ -30,7 +30,12 @@ impl Trouble {
                 Self { ends_connection, ..Self::new(place, refused(refusal)) }
             }
             None => {
-                let remedy = "see whether it runs, and whether its host and port are right";
+                let remedy = match is_of_tls(error) {
+                    true => {
+                        "see whether its certificate is for that host, and trusted: sslrootcert=FILE names a CA of your own"
+                    }
+                    false => "see whether it runs, and whether its host and port are right",
+                };
                 let problem = format_args!("cannot be reached ({}): {remedy}", chain(error));
                 Self { ends_connection: true, ..Self::new(place, problem) }
             }
@@ -69,6 +74,13 @@ fn chain(error: &tokio_postgres::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+/// Whether the server was reached and TLS was not.
+fn is_of_tls(error: &tokio_postgres::Error) -> bool {
+    let cause =
+        error.source().and_then(|error| error.downcast_ref::<std::io::Error>()).and_then(|error| error.get_ref());
+    cause.is_some_and(|cause| cause.is::<rustls::Error>())
 }
 
 /// What the server's refusal means.

@@ -36,8 +36,8 @@ struct Arguments {
 enum Task {
     /// Run everything that must hold before a change lands
     ///
-    /// Needs Rust, git, Node 20.19 or later with npm, Python 3.11 with pip, zsh and fish; it installs what it needs of their
-    /// packages, and the shells and PostgreSQL where there is apt-get.
+    /// Needs Rust, git, Node 20.19 or later with npm, Python 3.11 with pip, zsh, fish, PostgreSQL and PgBouncer; it installs what it
+    /// needs of their packages, and the last four where there is apt-get.
     Ci,
     /// Test clients of the document in TypeScript and Python, and the document itself, against the sandbox
     Contract(contract::Arguments),

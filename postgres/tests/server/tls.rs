@@ -31,7 +31,7 @@ async fn the_certificate_and_the_name_of_the_server_are_verified() {
     let trusted = format!("&sslrootcert={}", file.0);
     Database::connect(of("localhost", &trusted)).await.unwrap();
     for (url, expected) in [
-        (of("localhost", ""), "UnknownIssuer"),
+        (of("localhost", ""), "UnknownIssuer): see whether its certificate is for that host, and trusted"),
         (of("127.0.0.1", &trusted), "not valid for"),
         (of("localhost", "&sslrootcert=/missing"), "sslrootcert /missing: it cannot be read as PEM"),
         (of("localhost", "&sslrootcert=/dev/null"), "sslrootcert /dev/null: it has no certificate"),
