@@ -5,12 +5,15 @@
 mod common;
 #[path = "common/planted.rs"]
 mod planted;
+#[cfg(feature = "webhook")]
+#[path = "planted_secrets/received.rs"]
+mod received;
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::fs;
 use std::pin::pin;
-use std::sync::OnceLock;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use bunq_partner::types::{self, NotificationUrlCall};
@@ -22,14 +25,18 @@ use bunq_partner::{
 use bunq_partner_sandbox::{Fault, Injection, Profile, Sandbox, SeedInquiry};
 use common::{Folder, Log, once, person};
 use futures_util::{FutureExt as _, StreamExt as _};
+use opentelemetry_sdk::metrics::{InMemoryMetricExporter, SdkMeterProvider};
 use planted::{
     BIRTH, Documented, PERSONAL, PLANTED, SHAPES, called_back, documented, id_in, personal_request, respond,
     secret_members,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
-use tracing_subscriber::filter::LevelFilter;
+use tracing_opentelemetry::MetricsLayer;
+use tracing_subscriber::Registry;
 use tracing_subscriber::fmt::format::FmtSpan;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 include!(concat!(env!("OUT_DIR"), "/calls.rs"));
 
@@ -37,19 +44,46 @@ async fn shown<T: Debug>(call: impl Future<Output = Result<Response<T>, Error>>)
     call.await.map(|response| format!("{response:?}"))
 }
 
-/// The log of this process, at the finest level.
-fn log() -> &'static Log {
-    static LOG: OnceLock<Log> = OnceLock::new();
-    LOG.get_or_init(|| {
-        let log = Log::default();
+/// What this process logs, at the finest level, and what it measures.
+struct Watched {
+    log: Log,
+    metrics: InMemoryMetricExporter,
+    provider: SdkMeterProvider,
+}
+
+impl Watched {
+    /// What was logged since the last call.
+    fn logged(&self) -> String {
+        self.log.take()
+    }
+
+    /// All metrics, with their attributes.
+    fn measured(&self) -> String {
+        self.provider.force_flush().unwrap();
+        format!("{:?}", self.metrics.get_finished_metrics().unwrap())
+    }
+}
+
+fn watched() -> &'static Watched {
+    static WATCHED: LazyLock<Watched> = LazyLock::new(|| {
+        let (log, metrics) = (Log::default(), InMemoryMetricExporter::default());
+        let provider = SdkMeterProvider::builder().with_periodic_exporter(metrics.clone()).build();
         let writer = log.clone();
-        tracing_subscriber::fmt()
-            .with_max_level(LevelFilter::TRACE)
-            .with_span_events(FmtSpan::FULL)
-            .with_writer(move || writer.clone())
-            .init();
-        log
-    })
+        let lines =
+            tracing_subscriber::fmt::layer().with_span_events(FmtSpan::FULL).with_writer(move || writer.clone());
+        Registry::default().with(lines).with(MetricsLayer::new(provider.clone())).init();
+        Watched { log, metrics, provider }
+    });
+    &WATCHED
+}
+
+/// Checks that none of these texts has one of these secrets.
+fn shows_none(texts: &[(&str, &str)], secrets: &[&str]) {
+    for (what, text) in texts {
+        for secret in secrets {
+            assert!(!text.contains(secret), "{secret} is {what}: {text}");
+        }
+    }
 }
 
 /// What a user might print of the outcome of a call.
@@ -192,104 +226,10 @@ fn is_hidden(body: &Value) {
     assert!(!text.contains(PLANTED), "{text}");
 }
 
-/// A receiver is sent all that bunq sends, on the right path and on another, whole and cut, from bunq and from a stranger.
-#[cfg(feature = "webhook")]
-#[tokio::test(start_paused = true)]
-async fn no_secret_of_a_call_is_shown_by_the_receiver() {
-    test_timeout::start();
-    use bunq_partner::Environment;
-    use bunq_partner::webhook::{FileHintJournal, HintJournalBounds, Peer, Receiver};
-    use http::Request;
-    use tower_service::Service as _;
-
-    let (log, folder) = (log(), Folder::new());
-    let path = folder.path("hints");
-    let journal = FileHintJournal::open(&path, HintJournalBounds::default().max_entries(10)).await.unwrap();
-    let segment = format!("{}-0123456789-0123456789", PLANTED.trim_matches(|c: char| !c.is_ascii_alphanumeric()));
-    let forwarded = format!("{PLANTED}forwarded");
-    let builder = Receiver::builder(Environment::Production, segment.clone()).trusted_proxies(["127.0.0.1"]);
-    let mut receiver = builder.build(journal.clone()).unwrap();
-    let mut shown = String::new();
-    for body in called_back(&secret_members(), SHAPES[0]) {
-        let body = body.to_string();
-        for (path, ip, body) in [
-            (&*segment, "185.40.108.1", &*body),
-            (&segment, "185.40.108.1", &body[..body.len() - 1]),
-            (&segment, "127.0.0.1", &body),
-            (&segment[1..], "185.40.108.1", &body),
-        ] {
-            let request =
-                Request::post(format!("https://partner.example/{path}")).header("content-type", "application/json");
-            let mut request = request.header("x-forwarded-for", &forwarded).body(body.to_owned()).unwrap();
-            request.extensions_mut().insert(Peer::new(ip.parse().unwrap()).certificate(PLANTED));
-            shown += &format!("{:?}", request.extensions().get::<Peer>());
-            shown += &format!("{:?}", receiver.call(request).await.unwrap());
-        }
-    }
-    let numbers = receiver.numbers();
-    assert!(numbers.kept == 10 && numbers.full > 10, "{numbers:?}");
-    assert!(numbers.not_notification > 10 && numbers.wrong_peer > 10 && numbers.wrong_path > 10, "{numbers:?}");
-    shown += &format!("{receiver:?} {journal:?} {numbers:?}");
-    let kept = fs::read_to_string(path).unwrap();
-    for (text, what) in [(shown, "shown"), (log.take(), "logged"), (kept, "kept")] {
-        for secret in [PLANTED, PERSONAL, &segment] {
-            assert!(!text.contains(secret), "{secret} is {what}: {text}");
-        }
-    }
-}
-
-/// bunq calls about what it has documented, and each is handed on as it is read.
-#[cfg(feature = "webhook")]
-#[tokio::test(start_paused = true)]
-async fn no_secret_of_a_change_is_shown_as_it_is_handed_on() {
-    test_timeout::start();
-    use bunq_partner::Environment;
-    use bunq_partner::webhook::{FileHintJournal, HintJournal as _, HintJournalBounds, Receiver};
-    use http::Request;
-    use tower_service::Service as _;
-
-    let (log, folder, secret) = (log(), Folder::new(), secret_members());
-    let path = folder.path("hints");
-    let journal = FileHintJournal::open(&path, HintJournalBounds::default()).await.unwrap();
-    let segment = format!("{}-0123456789-0123456789", PLANTED.trim_matches(|c: char| !c.is_ascii_alphanumeric()));
-    let mut receiver = Receiver::builder(Environment::Sandbox, segment.clone()).build(journal.clone()).unwrap();
-    let sandbox = Sandbox::start().await.unwrap();
-    let client = sandbox.client().retry(once()).build().unwrap();
-    let mut changes = client.changes(&receiver).start().unwrap();
-    let (mut shown, mut count) = (format!("{:?}", client.changes(&receiver)), 0);
-    let read = |documented: &Documented| documented.operation.id == "get_provision" && documented.status == 200;
-    for documented in documented().into_iter().filter(read) {
-        for shape in SHAPES {
-            respond(&sandbox, &documented, &secret, shape);
-            let object = json!({"PartnerUserProvision": {"id": id_in(&documented.body)}});
-            let body = json!({"NotificationUrl": {"category": "PARTNER_USER_PROVISION", "object": object}}).to_string();
-            let request = Request::post(format!("/{segment}")).header("content-type", "application/json");
-            assert_eq!(receiver.call(request.body(body).unwrap()).await.unwrap().status(), 200);
-            // A secret of another shape than the documented one may cost the whole.
-            let change = tokio::time::timeout(Duration::from_secs(10), changes.next()).await;
-            sandbox.clear_edits();
-            shown += &format!("{change:?} {changes:?} {:?} {journal:?}", changes.numbers());
-            shown += &format!("{:?} {:?}", journal.pending(None).await, journal.marks(None).await);
-            if let Ok(change) = change {
-                change.unwrap().done().await.unwrap();
-                count += 1;
-            }
-        }
-    }
-    // Those of one id follow each other only if they are newer.
-    assert!(count > 2, "{count} are handed on");
-    let kept = fs::read_to_string(path).unwrap();
-    for (text, what) in [(shown, "shown"), (log.take(), "logged"), (kept, "kept")] {
-        for secret in [PLANTED, PERSONAL, &segment] {
-            assert!(!text.contains(secret), "{secret} is {what}: {text}");
-        }
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn no_secret_of_bunqs_documented_bodies_is_shown() {
     test_timeout::start();
-    let log = log();
+    let watched = watched();
     let (secret, folder) = (secret_members(), Folder::new());
     let receipts = ReceiptFile::open(folder.path("receipts")).await.unwrap();
     let sandbox = Sandbox::start().await.unwrap();
@@ -322,7 +262,7 @@ async fn no_secret_of_bunqs_documented_bodies_is_shown() {
             sandbox.clear_edits();
             let tokens = journal.iter().filter_map(|call| call.header("x-bunq-client-authentication"));
             let own: Vec<_> = tokens.chain([key.expose(), token.expose(), PLANTED]).collect();
-            let logged = log.take();
+            let logged = watched.logged();
             assert!(!logged.contains(PERSONAL) && !logged.contains(BIRTH), "it is logged: {documented:?}\n{logged}");
             for (text, what) in [(shown, "shown"), (logged, "logged")] {
                 let found = own.iter().find(|secret| text.contains(**secret));
@@ -351,7 +291,7 @@ async fn no_secret_of_bunqs_documented_bodies_is_shown() {
 #[tokio::test(start_paused = true)]
 async fn nothing_about_a_person_is_shown_on_the_way_to_a_verified_user() {
     test_timeout::start();
-    let (log, folder) = (log(), Folder::new());
+    let (watched, folder) = (watched(), Folder::new());
     let kinds = ["ADDRESS_MAIN", "ADDRESS_POSTAL", "DATE_OF_BIRTH", "NATIONALITY", "TAX_RESIDENT"];
     let mut profile = Profile::default();
     profile.fulfillments = kinds.map(str::to_owned).to_vec();
@@ -449,7 +389,7 @@ async fn nothing_about_a_person_is_shown_on_the_way_to_a_verified_user() {
     let kept = fs::read_to_string(folder.path("receipts")).unwrap();
     assert!(kept.contains("update_user_information_inquiry_entry") && receipts.failure().is_none(), "{kept}");
     for (text, what) in
-        [(&shown, "shown"), (&log.take(), "logged"), (&in_custody, "in custody"), (&kept, "in the receipts")]
+        [(&shown, "shown"), (&watched.logged(), "logged"), (&in_custody, "in custody"), (&kept, "in the receipts")]
     {
         for secret in [PERSONAL, BIRTH, sdk.expose(), token.expose()] {
             let is_allowed = what == "in custody" && secret == token.expose();

@@ -1,13 +1,14 @@
 //! bunq's documented bodies, with a secret planted in every text that can contain one, and a text about a person in every member that
 //! the document says has one, or a URL with a secret path.
 
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::panic)]
 
 #[path = "document.rs"]
 mod document;
 
 use std::sync::LazyLock;
 
+use bunq_partner::types::UserId;
 use bunq_partner::{Operation, SessionOf};
 use bunq_partner_sandbox::Sandbox;
 use document::document;
@@ -247,6 +248,21 @@ pub fn called_back(secret: &[String], shape: fn(&str) -> Value) -> Vec<Value> {
     let bodies = examples.filter(|body| !body["NotificationUrl"].is_null()).chain(vectors.map(|case| &case["body"]));
     let schema = &DOCUMENT["components"]["schemas"]["NotificationUrlCall"];
     bodies.map(|body| planted(body, &personal_in(schema, body), secret, shape, "")).collect()
+}
+
+/// A call about the object of a response, which is of this user if it is not a provision.
+pub fn called_about(documented: &Documented, user: UserId) -> Value {
+    let (category, kind) = match documented.operation.id {
+        "get_provision" => ("PARTNER_USER_PROVISION", "PartnerUserProvision"),
+        "get_user_onboarding" => ("USER_ONBOARDING", "UserOnboarding"),
+        "get_user_information_inquiry" => ("USER_INFORMATION_INQUIRY", "UserInformationInquiry"),
+        other => panic!("no call is about what {other} reads"),
+    };
+    let object = json!({
+        "id": id_in(&documented.body), "user_id": user,
+        "credential": {"token_value": format!("{PLANTED}token")}, "title": format!("{PERSONAL}title"),
+    });
+    json!({"NotificationUrl": {"category": category, "object": {kind: object}}})
 }
 
 /// The id of the object that a body is about.

@@ -4,7 +4,8 @@ use std::fs::{self, Permissions};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
-use std::process::{Child, ChildStderr, ChildStdout, Stdio};
+use std::process::{Child, ChildStdout, Stdio};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use bunq_partner::types::InquiryEntryType;
@@ -20,16 +21,16 @@ use crate::common::bulk::{Signal, signal};
 use crate::common::terminal::{Terminal, plain};
 use crate::common::{Folder, again, hearing, program, ran, user_in_custody};
 
-const SEGMENT: &str = "planted-segment-0123456789";
+pub(crate) const SEGMENT: &str = "planted-segment-0123456789";
 const PROVISION: &str = "PARTNER_USER_PROVISION";
 
 /// A bank, and the program for it, with a file that has a URL whose path is the one of calls.
-async fn bank() -> Bank {
+pub(crate) async fn bank() -> Bank {
     Bank::with_url(&format!("https://partner.example.com/bunq/{SEGMENT}")).await
 }
 
 impl Bank {
-    fn listen(&self, typed: &str) -> Listening {
+    pub(crate) fn listen(&self, typed: &str) -> Listening {
         let mut program = again(&self.program);
         program.args(["webhooks", "listen"]).args(typed.split_whitespace());
         let mut child = hearing(&program)
@@ -39,14 +40,20 @@ impl Bank {
             .spawn()
             .unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap());
-        let said = BufReader::new(child.stderr.take().unwrap());
-        let mut listening = Listening { child, lines, said, out: String::new(), err: String::new(), port: 0 };
-        while listening.port == 0 {
-            assert!(listening.said.read_line(&mut listening.err).unwrap() > 0, "{}", listening.err);
-            let address = listening.err.rsplit_once("://").and_then(|(_, rest)| rest.split_once("/\u{2026}"));
-            listening.port = address.map_or(0, |(address, _)| address.rsplit(':').next().unwrap().parse().unwrap());
+        let mut said = BufReader::new(child.stderr.take().unwrap());
+        let (mut err, mut port) = (String::new(), 0);
+        while port == 0 {
+            assert!(said.read_line(&mut err).unwrap() > 0, "{err}");
+            let address = err.rsplit_once("://").and_then(|(_, rest)| rest.split_once("/\u{2026}"));
+            port = address.map_or(0, |(address, _)| address.rsplit(':').next().unwrap().parse().unwrap());
         }
-        listening
+        // What nobody reads would hold it up.
+        let said = thread::spawn(move || {
+            let mut rest = String::new();
+            said.read_to_string(&mut rest).unwrap();
+            rest
+        });
+        Listening { child, lines, said: Some(said), out: String::new(), err, port }
     }
 
     /// Runs another command, and returns what it has written.
@@ -75,10 +82,10 @@ impl Bank {
 }
 
 /// The program while it listens. It is killed at the end if it was not interrupted.
-struct Listening {
+pub(crate) struct Listening {
     child: Child,
     lines: BufReader<ChildStdout>,
-    said: BufReader<ChildStderr>,
+    said: Option<JoinHandle<String>>,
     out: String,
     err: String,
     port: u16,
@@ -86,7 +93,7 @@ struct Listening {
 
 impl Listening {
     /// The next line of its results.
-    fn line(&mut self) -> String {
+    pub(crate) fn line(&mut self) -> String {
         let mut line = String::new();
         assert!(self.lines.read_line(&mut line).unwrap() > 0, "it has ended: {}", self.out);
         self.out += &line;
@@ -109,7 +116,7 @@ impl Listening {
     }
 
     /// Makes a call, and returns the status that it is answered with.
-    fn call(&self, segment: &str, body: &Value) -> u16 {
+    pub(crate) fn call(&self, segment: &str, body: &Value) -> u16 {
         let (mut stream, body) = (TcpStream::connect(("127.0.0.1", self.port)).unwrap(), body.to_string());
         let head = format!("POST /bunq/{segment} HTTP/1.1\r\nhost: localhost\r\nconnection: close");
         let head = format!("{head}\r\ncontent-type: application/json\r\ncontent-length: {}", body.len());
@@ -128,10 +135,10 @@ impl Listening {
     }
 
     /// Ends it as Ctrl-C does; returns all that it has written.
-    fn interrupt(mut self) -> (String, String) {
+    pub(crate) fn interrupt(mut self) -> (String, String) {
         signal(&self.child, Signal::INT);
         self.lines.read_to_string(&mut self.out).unwrap();
-        self.said.read_to_string(&mut self.err).unwrap();
+        self.err += &self.said.take().unwrap().join().unwrap();
         assert_eq!(self.child.wait().unwrap().code(), Some(130), "{}", self.err);
         (std::mem::take(&mut self.out), std::mem::take(&mut self.err))
     }

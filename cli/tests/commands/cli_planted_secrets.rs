@@ -9,8 +9,12 @@ use bunq_partner::Operation;
 use bunq_partner_sandbox::{Fault, Injection, Profile, RawResponse, Sandbox};
 use serde_json::{Value, json};
 
-use crate::common::{Folder, again, program_for, program_with_user, ran};
-use crate::planted::{BIRTH, Documented, PERSONAL, PLANTED, SHAPES, documented, id_in, respond, secret_members};
+#[cfg(unix)]
+use crate::cli_listen::{self, SEGMENT};
+use crate::common::{Folder, again, program_for, program_with_user, ran, user_in_custody};
+use crate::planted::{
+    BIRTH, Documented, PERSONAL, PLANTED, SHAPES, called_about, called_back, documented, id_in, respond, secret_members,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_program_shows_no_secret_of_bunqs_documented_bodies() {
@@ -94,6 +98,47 @@ async fn looking_inside_shows_no_secret_of_a_call() {
     }
     let kept: Vec<_> = std::fs::read_dir(&kept).unwrap().collect();
     assert!(!kept.is_empty() && secrets.lock().unwrap().len() > 50);
+}
+
+/// All that bunq calls about, and what it says to that.
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn listening_shows_no_secret_of_what_bunq_sends() {
+    test_timeout::start();
+    let secret = secret_members();
+    for format in ["table", "jsonl", "csv"] {
+        let bank = cli_listen::bank().await;
+        let id = bank.sandbox.populate(1)[0];
+        let user = user_in_custody(&bank.folder, &bank.sandbox, id).await.user().await.unwrap().id;
+        let first = |operation: &str| {
+            documented().into_iter().find(|one| one.operation.id == operation && one.status == 200).unwrap()
+        };
+        respond(&bank.sandbox, &first("list_notification_filter_failures"), &secret, SHAPES[0]);
+        let mut listening =
+            bank.listen(&format!("--url-file url --custody users --journal hints -vv --output {format}"));
+        let reads = [
+            ("get_provision", "provision"),
+            ("get_user_onboarding", "onboarding"),
+            ("get_user_information_inquiry", "inquiry"),
+        ];
+        for (operation, kind) in reads {
+            respond(&bank.sandbox, &first(operation), &secret, SHAPES[0]);
+            assert_eq!(listening.call(SEGMENT, &called_about(&first(operation), user)), 200);
+            let is_read = |line: &str| line.contains("confirmed") && line.contains(kind);
+            while !is_read(&listening.line()) {}
+        }
+        for body in SHAPES.into_iter().flat_map(|shape| called_back(&secret, shape)) {
+            assert_eq!(listening.call(SEGMENT, &body), 200);
+            assert_eq!(listening.call(&format!("{PLANTED}path"), &body), 404);
+        }
+        let (out, err) = listening.interrupt();
+        let kept = fs::read_to_string(bank.folder.path("hints")).unwrap();
+        assert!(err.contains("x-bunq-client-request-id") && kept.contains("USER_ONBOARDING"), "{err}{kept}");
+        let shown = out + &err + &kept;
+        for secret in [PLANTED, PERSONAL, SEGMENT, bank.sandbox.api_key().expose()] {
+            assert!(!shown.contains(secret), "{secret} {format}: {shown}");
+        }
+    }
 }
 
 /// All that a person gives to act for a user, and all that bunq says of the user: each command is refused first, and then does its work.
