@@ -2,13 +2,15 @@
 
 use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bunq_partner::types::{InquiryEntryType, UserId};
 use bunq_partner::webhook::{ChangedObject, FileHintJournal, HintJournalBounds, Receiver};
-use bunq_partner::{Client, Environment, ProvisionId};
-use bunq_partner_sandbox::{Pace, Sandbox};
+use bunq_partner::{Client, Environment, FileCustody, Timestamp};
+use bunq_partner_sandbox::{Pace, Sandbox, SeedInquiry};
 use futures_util::StreamExt as _;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -22,17 +24,69 @@ use crate::common::{Folder, at_once};
 const PATH: &str = "BUNQ_TEST_JOURNAL";
 const BANK: &str = "BUNQ_TEST_BANK";
 const KEY: &str = "BUNQ_TEST_KEY";
+const CUSTODY: &str = "BUNQ_TEST_CUSTODY";
 
 /// How many processes are killed, and after how many calls that they have answered. All are 5,000.
 const PROCESSES: usize = 50;
 const CALLS: usize = 100;
 
-/// The number of the last change of each provision, and how often each was read.
-type Changed = Arc<Mutex<HashMap<u64, (i64, u64)>>>;
+/// bunq's name of the kind of an object, and its id.
+type Name = (&'static str, u64);
 
-/// Whether the bank shows older states of a provision after newer ones.
-fn lags(id: u64) -> bool {
-    id.is_multiple_of(2)
+const PROVISION: &str = "PartnerUserProvision";
+const ONBOARDING: &str = "UserOnboarding";
+const INQUIRY: &str = "UserInformationInquiry";
+const KINDS: [&str; 3] = [PROVISION, ONBOARDING, INQUIRY];
+
+/// An object at the bank.
+#[derive(Clone, Copy)]
+struct Object {
+    name: Name,
+    /// Whose it is, if it is not a provision.
+    user: Option<UserId>,
+    /// Whether the bank shows older states of it after newer ones.
+    lags: bool,
+    /// Whether only the first process is called about it, so that the look has to find its changes.
+    is_quiet: bool,
+    /// The number of its last change, and how often it was read.
+    change: i64,
+    reads: u64,
+}
+
+impl Object {
+    fn new(name: Name, user: Option<UserId>, place: usize) -> Self {
+        Self { name, user, lags: place % 2 == 0, is_quiet: place == 1, change: 0, reads: 0 }
+    }
+
+    /// What bunq shows of the time of its last change.
+    fn updated(&mut self) -> String {
+        self.reads += 1;
+        // Every third read shows what was long before.
+        let is_old = self.lags && self.reads.is_multiple_of(3);
+        let shown = if is_old { 0.max(self.change - 10) } else { self.change };
+        format!("2025-01-01 00:00:{:02}.{:06}", shown / 1_000_000, shown % 1_000_000)
+    }
+}
+
+type Objects = Arc<Mutex<HashMap<Name, Object>>>;
+
+/// A bank with provisions, of which one is closing, and with the onboarding and the inquiries of a user whose session is open, in custody.
+async fn bank(custody: &Path) -> (Sandbox, Vec<Object>) {
+    let sandbox = Sandbox::builder().pace(Pace::Manual).start().await.unwrap();
+    let client = sandbox.client().retry(at_once()).custody(FileCustody::new(custody)).build().unwrap();
+    let ids = sandbox.populate(20);
+    let _ = client.provisions().close(ids[1]).await.unwrap();
+    let user = client.users().activate(ids[2]).await.unwrap();
+    let user_id = user.user().await.unwrap().id;
+    let onboarding = user.onboarding().start().await.unwrap().id;
+    let inquire = || sandbox.inquire(ids[2], SeedInquiry::new([InquiryEntryType::UserPersonSourceOfFund])).unwrap();
+    let inquiries: Vec<_> = (0..4).map(|_| inquire()).collect();
+    let of_provisions = ids.iter().enumerate().map(|(place, id)| Object::new((PROVISION, id.get()), None, place));
+    let of_inquiries = inquiries.iter().enumerate();
+    let of_inquiries = of_inquiries.map(|(place, id)| Object::new((INQUIRY, id.get()), Some(user_id), place));
+    let onboarding = Object::new((ONBOARDING, onboarding.get()), Some(user_id), 1);
+    let objects = of_provisions.chain(of_inquiries).chain([onboarding]).collect();
+    (sandbox, objects)
 }
 
 /// A process that was started, and the lines that it says.
@@ -50,12 +104,13 @@ impl Drop for Process {
 }
 
 impl Process {
-    async fn start(sandbox: &Sandbox, folder: &Folder) -> Self {
+    async fn start(sandbox: &Sandbox, folder: &Folder, custody: &Path) -> Self {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["killed_changes::a_process", "--exact", "--ignored", "--nocapture"])
             .env(PATH, folder.path("hints"))
             .env(BANK, sandbox.base_url())
             .env(KEY, sandbox.api_key().expose())
+            .env(CUSTODY, custody)
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
@@ -69,10 +124,15 @@ impl Process {
     }
 
     /// Whether the process has answered a call.
-    async fn takes(port: u16, id: u64) -> bool {
-        let body = json!({"NotificationUrl": {
-            "category": "PARTNER_USER_PROVISION", "object": {"PartnerUserProvision": {"id": id}},
-        }});
+    async fn takes(port: u16, object: Object) -> bool {
+        let (kind, id) = object.name;
+        let category = match kind {
+            PROVISION => "PARTNER_USER_PROVISION",
+            ONBOARDING => "USER_ONBOARDING",
+            _ => "USER_INFORMATION_INQUIRY",
+        };
+        let about = json!({kind: {"id": id, "user_id": object.user}});
+        let body = json!({"NotificationUrl": {"category": category, "object": about}});
         let body = body.to_string();
         let head = format!(
             "POST /{SEGMENT} HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}",
@@ -91,62 +151,68 @@ impl Process {
 
 /// What all processes have handed on.
 #[derive(Default)]
-struct Told(HashMap<u64, i64>);
+struct Told(HashMap<Name, i64>);
 
 impl Told {
     fn take(&mut self, line: &str) {
         let words: Vec<_> = line.split(' ').collect();
-        let ["told", id, change] = words[..] else { panic!("{line}") };
-        let (id, change) = (id.parse().unwrap(), change.parse().unwrap());
-        let before = self.0.insert(id, change).unwrap_or(0);
-        assert!(change >= before, "{id}: {change} was handed on after {before}");
+        let ["told", kind, id, change] = words[..] else { panic!("{line}") };
+        let kind = KINDS.into_iter().find(|known| *known == kind).unwrap();
+        let (name, change) = ((kind, id.parse().unwrap()), change.parse().unwrap());
+        let before = self.0.insert(name, change).unwrap_or(0);
+        assert!(change >= before, "{name:?}: {change} was handed on after {before}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fifty_kills_lose_no_change_and_hand_none_on_after_a_newer_one() {
     test_timeout::start();
-    let sandbox = Sandbox::builder().pace(Pace::Manual).start().await.unwrap();
-    let ids: Vec<_> = sandbox.populate(20).into_iter().map(ProvisionId::get).collect();
-    let (folder, changed) = (Folder::new(), Changed::default());
-    let edited = Arc::clone(&changed);
+    let folder = Folder::new();
+    let custody = folder.own_folder("custody");
+    let (sandbox, all) = bank(&custody).await;
+    let names: Vec<_> = all.iter().map(|object| object.name).collect();
+    let objects: Objects = Arc::new(Mutex::new(all.into_iter().map(|object| (object.name, object)).collect()));
+    let edited = Arc::clone(&objects);
     sandbox.before_signing(move |_, response| {
         let Ok(mut body) = serde_json::from_slice::<Value>(&response.body) else { return };
+        let mut objects = edited.lock().unwrap();
         for item in body["Response"].as_array_mut().into_iter().flatten() {
-            let Some(provision) = item.get_mut("PartnerUserProvision") else { continue };
-            let mut changed = edited.lock().unwrap();
-            let id = provision["id"].as_u64().unwrap();
-            let (change, reads) = changed.entry(id).or_default();
-            *reads += 1;
-            // Every third read of every second provision shows what was long before.
-            let lags = lags(id) && reads.is_multiple_of(3);
-            let shown = if lags { 0.max(*change - 10) } else { *change };
-            provision["updated"] = json!(format!("2025-01-01 00:00:{:02}.{:06}", shown / 1_000_000, shown % 1_000_000));
+            for kind in KINDS {
+                let id = item[kind]["id"].as_u64().unwrap_or_default();
+                if let Some(object) = objects.get_mut(&(kind, id)) {
+                    item[kind]["updated"] = object.updated().into();
+                }
+            }
         }
         response.body = serde_json::to_vec(&body).unwrap();
     });
     let (mut told, mut taken) = (Told::default(), HashMap::new());
     for number in 0..PROCESSES {
-        let mut process = Process::start(&sandbox, &folder).await;
+        let mut process = Process::start(&sandbox, &folder, &custody).await;
         let mut count = 0;
         while count < CALLS {
             let calls = (0..10).map(|place| {
-                let id = ids[(number + count + 7 * place) % ids.len()];
-                let change = {
-                    let mut changed = changed.lock().unwrap();
-                    let (change, _) = changed.entry(id).or_default();
-                    *change += 1;
-                    *change
+                let name = names[(number + count + 7 * place) % names.len()];
+                let object = {
+                    let mut objects = objects.lock().unwrap();
+                    let object = objects.get_mut(&name).unwrap();
+                    object.change += 1;
+                    *object
                 };
-                async move { Process::takes(process.port, id).await.then_some((id, change)) }
+                async move {
+                    let is_left = object.is_quiet && number > 0;
+                    let is_taken = is_left || Process::takes(process.port, object).await;
+                    is_taken.then_some((object, !is_left))
+                }
             });
-            for (id, change) in join_all(calls).await.into_iter().flatten() {
-                count += 1;
-                if lags(id) {
+            for (object, is_called) in join_all(calls).await.into_iter().flatten() {
+                count += usize::from(is_called);
+                if object.lags {
                     // Nobody can tell that a state that is new is not the last.
                     continue;
                 }
-                taken.entry(id).and_modify(|last: &mut i64| *last = change.max(*last)).or_insert(change);
+                let last = taken.entry(object.name).or_default();
+                *last = object.change.max(*last);
             }
         }
         // What it has said meanwhile is read too.
@@ -155,8 +221,9 @@ async fn fifty_kills_lose_no_change_and_hand_none_on_after_a_newer_one() {
             told.take(&line);
         }
     }
-    let mut process = Process::start(&sandbox, &folder).await;
-    while taken.iter().any(|(id, change)| told.0.get(id).is_none_or(|told| told < change)) {
+    assert_eq!(taken.len(), 13, "{taken:?}");
+    let mut process = Process::start(&sandbox, &folder, &custody).await;
+    while taken.iter().any(|(name, change)| told.0.get(name).is_none_or(|told| told < change)) {
         told.take(&process.lines.recv().await.unwrap());
     }
 }
@@ -168,19 +235,25 @@ async fn a_process() {
     test_timeout::start();
     let variable = |name| std::env::var(name).unwrap();
     let client = Client::builder(Environment::Sandbox).base_url(variable(BANK)).api_key(variable(KEY));
-    let client = client.without_rate_limits().retry(at_once()).build().unwrap();
+    let client = client.custody(FileCustody::new(variable(CUSTODY))).without_rate_limits().retry(at_once());
+    let client = client.build().unwrap();
     let journal = FileHintJournal::open(variable(PATH), HintJournalBounds::default()).await.unwrap();
     let receiver = Receiver::builder(Environment::Sandbox, SEGMENT).build(journal).unwrap();
-    let mut changes = client.changes(&receiver).start().unwrap();
+    let mut changes = client.changes(&receiver).look_interval(Duration::from_secs(1)).start().unwrap();
     let url = served(&receiver).await;
     let port = url.split([':', '/']).nth(4).unwrap();
     say(&format!("port {port}\n"));
     let mut count = 0_u64;
     while let Some(change) = changes.next().await {
-        let ChangedObject::Provision(provision) = change.object() else { panic!("{change:?}") };
-        let start = "2025-01-01 00:00:00".parse::<bunq_partner::Timestamp>().unwrap();
-        let updated = provision.updated.unwrap().as_jiff().duration_since(start.as_jiff());
-        say(&format!("told {} {}\n", provision.id, updated.as_micros()));
+        let (kind, id, updated) = match change.object() {
+            ChangedObject::Provision(provision) => (PROVISION, provision.id.get(), provision.updated),
+            ChangedObject::Onboarding { onboarding, .. } => (ONBOARDING, onboarding.id.get(), onboarding.updated),
+            ChangedObject::Inquiry { inquiry, .. } => (INQUIRY, inquiry.id.get(), inquiry.updated),
+            _ => panic!("{change:?}"),
+        };
+        let start = "2025-01-01 00:00:00".parse::<Timestamp>().unwrap();
+        let updated = updated.unwrap().as_jiff().duration_since(start.as_jiff());
+        say(&format!("told {kind} {id} {}\n", updated.as_micros()));
         count += 1;
         match count % 5 {
             0 => drop(change),
