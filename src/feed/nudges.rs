@@ -2,7 +2,8 @@
 //!
 //! Objects are read in the order in which they were nudged. One alone is read by its id. If others are near, a page of the listing
 //! answers all that are on it: it begins above the object at its turn, so far that this one is still on it. A page of all objects also
-//! says which ids are none: what it would show and does not is not found, and not read by its id.
+//! says which ids are none: what it would show and does not is not found, and not read by its id. So the page of the newest settles
+//! all that is above them. If that is much, every other read is this page: the others do not wait for it, nor it for them.
 //!
 //! If many wait that are far from each other, a page of the objects in progress may have more of them. What is not on it is read as above.
 //! After such a page has answered fewer than the other would have, the next ones are not tried for a while.
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::gaps::Gaps;
 use super::reader::{Reader, Shown, distance, is_about_the_listing};
 use super::resource::Resource;
 use super::round::{Lane, Round};
@@ -51,10 +53,12 @@ struct Memory<R: Resource> {
     span_in_progress: i64,
     /// The nudged objects that are not in progress.
     at_rest: HashSet<R::Id>,
-    /// The object that the last page was for and does not reach.
+    /// The last object that a page was for and did not reach.
     missed: Option<R::Id>,
-    /// The last object at its turn was none.
-    was_none: bool,
+    /// Which ids are none.
+    gaps: Gaps<R::Id>,
+    /// The last read was the page of the newest.
+    was_newest: bool,
     /// For how many reads no page of the objects in progress is tried, and how many it were the last time.
     skips: u32,
     skipped: u32,
@@ -98,7 +102,8 @@ impl<R: Resource> Default for Memory<R> {
             span_in_progress: i64::MAX,
             at_rest: HashSet::new(),
             missed: None,
-            was_none: false,
+            gaps: Gaps::default(),
+            was_newest: false,
             skips: 0,
             skipped: 0,
             refused_until: None,
@@ -123,13 +128,16 @@ impl<R: Resource> Nudges<R> {
         if takes_turn() { Next::Read(memory.choose(first, round, now)) } else { Next::Nothing }
     }
 
+    #[cfg(feature = "webhook")]
+    pub(super) fn is_in_gap(&self, id: R::Id) -> bool {
+        lock(&self.memory).gaps.contain(id, Instant::now())
+    }
+
     pub(super) async fn read(&self, reader: &Reader<R>, round: &mut Round<R>, read: Read<R>) {
         let (api, now) = (self.api.telling(&round.trouble), Instant::now());
         let Read { first, page: Some(page) } = read else {
-            let is_none = reader.one(round, Lane::Nudges, &api, read.first).await;
-            let mut memory = lock(&self.memory);
-            memory.was_none = is_none;
-            memory.read_at.insert(read.first, now);
+            reader.one(round, Lane::Nudges, &api, read.first).await;
+            lock(&self.memory).read_at.insert(read.first, now);
             return;
         };
         let states = if page.is_in_progress { R::in_progress() } else { Vec::new() };
@@ -162,8 +170,19 @@ impl<R: Resource> Memory<R> {
         if R::LIST.is_none() || self.refused_until.is_some_and(|until| now < until) {
             return Read { first, page: None };
         }
+        let was_newest = std::mem::take(&mut self.was_newest);
         let (newest, sought) = self.place(first, round, self.span, |_| true);
         let otherwise = sought.len();
+        let above: Vec<_> = round.sought().keys().rev().copied().take_while(|id| self.gaps.is_above(*id)).collect();
+        let is_first_above = above.last().is_some_and(|lowest| *lowest <= first) && self.missed != Some(first);
+        if let [highest, _, ..] = above[..]
+            && (is_first_above || !was_newest && above.len() > FEW.max(2 * otherwise))
+        {
+            self.was_newest = true;
+            let first = if is_first_above { first } else { highest };
+            let page = PageRead { newest: highest, is_in_progress: false, sought: above, otherwise };
+            return Read { first, page: Some(page) };
+        }
         let may_filter = self.skips == 0 && !R::in_progress().is_empty() && !self.at_rest.contains(&first);
         self.skips = self.skips.saturating_sub(1);
         if may_filter {
@@ -172,14 +191,8 @@ impl<R: Resource> Memory<R> {
                 return Read { first, page: Some(PageRead { newest, is_in_progress: true, sought, otherwise }) };
             }
         }
-        // One that is none may be above all that are listed, where a page settles every other.
-        let page = (otherwise > 1 || self.was_none && round.sought().len() > 1).then_some(PageRead {
-            newest,
-            is_in_progress: false,
-            sought,
-            otherwise,
-        });
-        Read { first, page }
+        let page = PageRead { newest, is_in_progress: false, sought, otherwise };
+        Read { first, page: (otherwise > 1).then_some(page) }
     }
 
     /// Where a page begins that still has the first object on it, and the nudged objects that it probably covers.
@@ -203,7 +216,9 @@ impl<R: Resource> Memory<R> {
 
     fn learn(&mut self, first: R::Id, page: &PageRead<R>, shown: &Shown<R>, absent: Vec<R::Id>, now: Instant) {
         self.read_at.extend(shown.answered.iter().map(|id| (*id, now)));
-        self.missed = (!shown.covers(first)).then_some(first);
+        if !shown.covers(first) {
+            self.missed = Some(first);
+        }
         if page.is_in_progress {
             self.span_in_progress = shown.span.unwrap_or(self.span_in_progress);
             self.at_rest.extend(absent);
@@ -212,7 +227,7 @@ impl<R: Resource> Memory<R> {
             self.skips = self.skipped;
         } else {
             self.span = shown.span.unwrap_or(self.span);
-            self.was_none = absent.contains(&first);
+            self.gaps.learn(&shown.ids, shown.to, shown.from.is_none(), now);
             self.read_at.extend(absent.into_iter().map(|id| (id, now)));
         }
     }

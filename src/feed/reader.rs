@@ -19,8 +19,10 @@ pub(super) struct Reader<R: Resource> {
 #[derive(Debug)]
 pub(super) struct Shown<R: Resource> {
     /// Everything that is listed from this id to that one is on the page; `None` is without end.
-    from: Option<R::Id>,
-    to: Option<R::Id>,
+    pub(super) from: Option<R::Id>,
+    pub(super) to: Option<R::Id>,
+    /// What is on it, the highest first.
+    pub(super) ids: Vec<R::Id>,
     /// The callers of these were answered.
     pub(super) answered: Vec<R::Id>,
     /// The distance of the first id from the last, if the page was full.
@@ -80,6 +82,7 @@ impl<R: Resource> Reader<R> {
         let mut shown = Shown {
             from: page.older.is_some().then_some(oldest),
             to: (!has_all_newer).then_some(newest),
+            ids: page.items.iter().map(R::id).collect(),
             answered: Vec::new(),
             span: page.older.and(page.items.first()).map(|first| distance(first.id(), oldest)),
         };

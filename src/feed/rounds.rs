@@ -37,7 +37,7 @@ const MAX_PAUSE: Duration = Duration::from_secs(24 * 3600);
 pub(super) struct Rounds<R: Resource> {
     reader: Arc<Reader<R>>,
     polls: Polls,
-    nudges: Nudges<R>,
+    pub(super) nudges: Nudges<R>,
     next_polls: Mutex<LaneState<R>>,
     next_nudges: Mutex<LaneState<R>>,
     /// Tells of each nudge.

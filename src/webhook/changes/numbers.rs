@@ -24,7 +24,7 @@ pub struct ChangesNumbers {
     pub unchanged: u64,
     /// Reads that have shown an older state than the one before. The object is read again.
     pub lagging: u64,
-    /// Reads of objects that bunq does not have, or not for this partner.
+    /// Calls about objects that bunq does not have, or not for this partner.
     pub not_ours: u64,
     /// Reads, and writes of the journal, that have failed. They are tried again, reads for an hour.
     pub failed: u64,

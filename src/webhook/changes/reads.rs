@@ -36,6 +36,8 @@ pub(super) enum Outcome {
     Seen(Seen, Option<Mark>),
     /// The call claims nothing that was not handed on and done: nothing was read.
     Known,
+    /// bunq has no such object: what was listed around it says so, and it was not read.
+    NoSuch,
     /// bunq has no such object, or not for this caller.
     NotOurs,
     /// A page of the listing lacks it.
@@ -89,6 +91,13 @@ impl Reads {
             && Version::of(&mark).covers(claim)
         {
             return Ok(Outcome::Known);
+        }
+        if let HintedObject::Provision(id) = key.object.object
+            && !entries.is_empty()
+            && self.provisions.feed().is_in_gap(id)
+            && journal.mark_of(&key.object).await?.is_none()
+        {
+            return Ok(Outcome::NoSuch);
         }
         let by = if entries.is_empty() { HeardBy::Look } else { HeardBy::Call(claim) };
         let seen = match self.seen(object, by).await {
