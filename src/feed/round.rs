@@ -97,7 +97,10 @@ impl<R: Resource> Round<R> {
             }
             let mut is_given_up = |id| {
                 let senders: Option<&mut Vec<_>> = self.waiting.get_mut(id);
-                senders.is_none_or(|senders| senders.iter_mut().all(|sender| sender.poll_closed(context).is_ready()))
+                // Only those that are open are polled: that takes of the task's budget, and without budget nothing is ready.
+                senders.is_none_or(|senders| {
+                    senders.iter_mut().all(|sender| sender.is_closed() || sender.poll_closed(context).is_ready())
+                })
             };
             if ids.iter().all(&mut is_given_up) { Poll::Ready(None) } else { Poll::Pending }
         })

@@ -7,10 +7,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bunq_partner_sandbox::Sandbox;
-use futures_util::StreamExt as _;
-use futures_util::future::join;
+use futures_util::future::{join, pending};
+use futures_util::{FutureExt as _, StreamExt as _};
+use tokio::sync::oneshot;
 
 use super::knowledge::{Knowledge, Known};
+use super::round::Round;
 use super::{Acceptance, Condition, Evaluation, Feed, FeedItem, Hearing, Readable, Resource, Waiter};
 use crate::api::{Api, Response};
 use crate::client::Client;
@@ -169,6 +171,16 @@ async fn what_is_not_waited_for_is_forgotten() {
     statuses.lock().unwrap()[0] = "ACTIVE";
     waiter(&feed, 1).await.unwrap();
     assert_eq!(kept(), 0);
+}
+
+#[tokio::test]
+async fn a_read_that_nobody_waits_for_is_given_up_however_many_did() {
+    test_timeout::start();
+    let (mut round, ids) = (Round::<DeviceServer>::default(), (1..=1000).map(id).collect::<Vec<_>>());
+    for id in &ids {
+        round.add(*id, oneshot::channel().0);
+    }
+    assert!(matches!(round.while_wanted(&ids, pending::<()>()).now_or_never(), Some(None)));
 }
 
 fn device(id: u64, status: &str) -> Arc<DeviceServer> {
