@@ -15,7 +15,7 @@ use crate::trouble::Trouble;
 use crate::url::Target;
 
 /// When a statement is given up that the server has not ended, as `BEGIN` has it.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(25);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How many connections wait for their next use at most.
 const MAX_IDLE: usize = 4;
@@ -23,9 +23,9 @@ const MAX_IDLE: usize = 4;
 /// What each connection begins with. A statement may take longer than the lease of a lock, for which one may wait. A setting of the
 /// server or of the role must not make what was saved less durable.
 const BEGIN: &str = "
-    SET statement_timeout = '20s';
+    SET statement_timeout = '25s';
     SET lock_timeout = '10s';
-    SET idle_in_transaction_session_timeout = '20s';
+    SET idle_in_transaction_session_timeout = '25s';
     SET search_path = '';
     SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'";
 

@@ -4,10 +4,14 @@
 
 use std::error::Error as _;
 use std::fmt;
+use std::io;
 use std::time::Duration;
 
 use bunq_partner::Error;
 use tokio_postgres::error::{DbError, Severity, SqlState};
+
+/// What to do about a server that cannot be written to.
+const READ_ONLY: &str = "it is read-only, as a standby is: connect to the primary";
 
 /// A failure of the database. Whoever called makes an error of the kind that the caller expects.
 #[derive(Debug)]
@@ -30,13 +34,7 @@ impl Trouble {
                 Self { ends_connection, ..Self::new(place, refused(refusal)) }
             }
             None => {
-                let remedy = match is_of_tls(error) {
-                    true => {
-                        "see whether its certificate is for that host, and trusted: sslrootcert=FILE names a CA of your own"
-                    }
-                    false => "see whether it runs, and whether its host and port are right",
-                };
-                let problem = format_args!("cannot be reached ({}): {remedy}", chain(error));
+                let problem = format_args!("cannot be reached ({}): {}", chain(error), remedy(error));
                 Self { ends_connection: true, ..Self::new(place, problem) }
             }
         }
@@ -76,11 +74,17 @@ fn chain(error: &tokio_postgres::Error) -> String {
     text
 }
 
-/// Whether the server was reached and TLS was not.
-fn is_of_tls(error: &tokio_postgres::Error) -> bool {
-    let cause =
-        error.source().and_then(|error| error.downcast_ref::<std::io::Error>()).and_then(|error| error.get_ref());
-    cause.is_some_and(|cause| cause.is::<rustls::Error>())
+/// What to do about a connection that could not be made or has ended.
+fn remedy(error: &tokio_postgres::Error) -> &'static str {
+    let cause = error.source().and_then(|error| error.downcast_ref::<io::Error>());
+    // Errors of the system have no inner one.
+    match cause.and_then(|cause| Some((cause.kind(), cause.get_ref()?))) {
+        Some((_, inner)) if inner.is::<rustls::Error>() => {
+            "see whether its certificate is for that host, and trusted: sslrootcert=FILE names a CA of your own"
+        }
+        Some((io::ErrorKind::PermissionDenied, _)) => READ_ONLY,
+        _ => "see whether it runs, and whether its host and port are right",
+    }
 }
 
 /// What the server's refusal means.
@@ -101,7 +105,7 @@ fn refused(error: &DbError) -> String {
         &SqlState::TOO_MANY_CONNECTIONS => {
             "it has no connection left: raise its max_connections, or run fewer processes"
         }
-        &SqlState::READ_ONLY_SQL_TRANSACTION => "it is read-only, as a standby is: connect to the primary",
+        &SqlState::READ_ONLY_SQL_TRANSACTION => READ_ONLY,
         &SqlState::ADMIN_SHUTDOWN | &SqlState::CRASH_SHUTDOWN | &SqlState::CANNOT_CONNECT_NOW => {
             "it is starting or stopping: try again"
         }
@@ -111,12 +115,12 @@ fn refused(error: &DbError) -> String {
         _ => "look into its log",
     };
     match may_have_values(code) {
-        true => format!("refuses a statement (SQLSTATE {}): {remedy}", code.code()),
-        false => format!("refuses a statement or a connection ({message}, SQLSTATE {}): {remedy}", code.code()),
+        true => format!("refuses this (SQLSTATE {}): {remedy}", code.code()),
+        false => format!("refuses this ({message}, SQLSTATE {}): {remedy}", code.code()),
     }
 }
 
 /// Whether the message of such an error may quote a value: those of bad data and of constraints.
 fn may_have_values(code: &SqlState) -> bool {
-    ["22", "23"].contains(&&code.code()[..2])
+    ["22", "23"].iter().any(|class| code.code().starts_with(class))
 }

@@ -34,13 +34,13 @@ async fn errors_name_the_cause_and_the_remedy() {
         (
             test.url().replace("%40password", "%40other"),
             format!(
-                "{place} refuses a statement or a connection (password authentication failed for user \"{name}\", SQLSTATE 28P01): check the user, its password and the server's pg_hba.conf"
+                "{place} refuses this (password authentication failed for user \"{name}\", SQLSTATE 28P01): check the user, its password and the server's pg_hba.conf"
             ),
         ),
         (
             test.url().replace(&format!("{port}/{name}"), &format!("{port}/missing")),
             format!(
-                "the database missing at 127.0.0.1:{port} refuses a statement or a connection (database \"missing\" does not exist, SQLSTATE 3D000): create it, or name another"
+                "the database missing at 127.0.0.1:{port} refuses this (database \"missing\" does not exist, SQLSTATE 3D000): create it, or name another"
             ),
         ),
     ];
@@ -51,7 +51,7 @@ async fn errors_name_the_cause_and_the_remedy() {
     assert_eq!(
         refusal(&test.url()).await,
         format!(
-            "{place} refuses a statement or a connection (permission denied for schema bunq_partner, SQLSTATE 42501): grant its role the rights in postgres/role.sql"
+            "{place} refuses this (permission denied for schema bunq_partner, SQLSTATE 42501): grant its role the rights in postgres/role.sql"
         )
     );
     test.grant();
@@ -60,6 +60,14 @@ async fn errors_name_the_cause_and_the_remedy() {
         refusal(&test.url()).await,
         format!(
             "{place} does not grant the role DELETE on bunq_partner.context, DELETE on bunq_partner.lock: run postgres/role.sql"
+        )
+    );
+    test.grant();
+    test.sql(&format!("ALTER DATABASE {name} SET default_transaction_read_only = on"));
+    assert_eq!(
+        refusal(&test.url()).await,
+        format!(
+            "{place} cannot be reached (error connecting to server: database does not allow writes): it is read-only, as a standby is: connect to the primary"
         )
     );
 }
