@@ -507,8 +507,8 @@ fn another_runtime_goes_on_when_the_first_has_ended() {
     });
 }
 
-/// A client with a custody, in which there is a user, and the onboarding of that user.
-async fn with_user() -> (World, UserClient, UserOnboardingId) {
+/// A client with a custody, in which there is a user whose session is open, the id of that user and of its onboarding.
+async fn with_user() -> (World, UserClient, UserId, UserOnboardingId) {
     let mut profile = Profile::default();
     (profile.onboarding_check, profile.fulfillments) = (MINUTE, Vec::new());
     let sandbox = Sandbox::builder().pace(Pace::Manual).profile(profile).start().await.unwrap();
@@ -516,7 +516,8 @@ async fn with_user() -> (World, UserClient, UserOnboardingId) {
     let world = World::with(client, sandbox).await;
     let user = world.client.users().activate(world.sandbox.populate(1)[0]).await.unwrap();
     let onboarding = user.onboarding().start().await.unwrap().id;
-    (world, user, onboarding)
+    let user_id = user.user().await.unwrap().id;
+    (world, user, user_id, onboarding)
 }
 
 impl World {
@@ -530,8 +531,7 @@ impl World {
 #[tokio::test(start_paused = true)]
 async fn an_onboarding_is_read_with_the_open_session_of_its_user() {
     test_timeout::start();
-    let (world, user, onboarding) = with_user().await;
-    let user_id = user.user().await.unwrap().id;
+    let (world, user, user_id, onboarding) = with_user().await;
     let mut changes = world.changes().await;
     world.call_about(onboarding, user_id).await;
     let change = next(&mut changes).await;
@@ -582,8 +582,7 @@ async fn an_onboarding_is_read_with_the_open_session_of_its_user() {
 #[tokio::test(start_paused = true)]
 async fn a_call_about_a_user_without_a_session_opens_none_and_is_confirmed_once_there_is_one() {
     test_timeout::start();
-    let (world, user, onboarding) = with_user().await;
-    let user_id = user.user().await.unwrap().id;
+    let (world, user, user_id, onboarding) = with_user().await;
     user.end_session().await.unwrap();
     let mut changes = world.changes().await;
     world.call_about(onboarding, user_id).await;
@@ -614,8 +613,7 @@ async fn a_call_about_a_user_without_a_session_opens_none_and_is_confirmed_once_
 #[tokio::test(start_paused = true)]
 async fn what_is_dropped_is_handed_on_unconfirmed_if_its_session_ends() {
     test_timeout::start();
-    let (world, user, onboarding) = with_user().await;
-    let user_id = user.user().await.unwrap().id;
+    let (world, user, user_id, onboarding) = with_user().await;
     let mut changes = world.changes().await;
     world.call_about(onboarding, user_id).await;
     let change = next(&mut changes).await;
@@ -631,8 +629,7 @@ async fn what_is_dropped_is_handed_on_unconfirmed_if_its_session_ends() {
 #[tokio::test(start_paused = true)]
 async fn a_session_is_opened_for_a_call_if_that_is_set() {
     test_timeout::start();
-    let (world, user, onboarding) = with_user().await;
-    let user_id = user.user().await.unwrap().id;
+    let (world, user, user_id, onboarding) = with_user().await;
     user.end_session().await.unwrap();
     let mut changes = world.client.changes(&world.receiver).open_sessions(true).start().unwrap();
     world.call_about(onboarding, user_id).await;

@@ -55,7 +55,7 @@ struct Object {
 
 impl Object {
     fn new(name: Name, user: Option<UserId>, place: usize) -> Self {
-        Self { name, user, lags: place % 2 == 0, is_quiet: place == 1, change: 0, reads: 0 }
+        Self { name, user, lags: place.is_multiple_of(2), is_quiet: place == 1, change: 0, reads: 0 }
     }
 
     /// What bunq shows of the time of its last change.
