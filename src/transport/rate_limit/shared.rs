@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
@@ -29,13 +29,32 @@ pub(super) struct Promise {
     pub(super) id: u128,
     /// When it is free.
     pub(super) at: Instant,
-    use_by: Option<Instant>,
+    /// When it was asked for, and how long after that it may be used.
+    asked: Asked,
+    send_within: Option<Duration>,
+}
+
+/// A time by two clocks: that of the runtime stands still while the machine is suspended, and the system's may be set back.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked {
+    at: Instant,
+    by_system: SystemTime,
+}
+
+impl Asked {
+    pub(super) fn now() -> Self {
+        Self { at: Instant::now(), by_system: SystemTime::now() }
+    }
+
+    fn elapsed(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.at).max(self.by_system.elapsed().unwrap_or_default())
+    }
 }
 
 impl Promise {
-    /// Whether it may still be used: the machine may have been suspended, or no future polled.
+    /// Whether it may still be used: the machine may have stood still, or no future was polled.
     pub(super) fn is_usable(&self, now: Instant) -> bool {
-        self.use_by.is_none_or(|by| now <= by)
+        self.send_within.is_none_or(|time| self.asked.elapsed(now) <= time)
     }
 }
 
@@ -105,12 +124,11 @@ impl Promises {
         self.asking = self.asking.filter(|(asking, _)| asking != ticket);
     }
 
-    pub(super) fn granted(&mut self, share: Share, grant: Grant, asked: Instant, now: Instant) {
+    pub(super) fn granted(&mut self, share: Share, grant: Grant, asked: Asked, now: Instant) {
         let Grant { id, send_after, send_within } = grant;
         let at = now.checked_add(send_after).unwrap_or(now);
-        let use_by = send_within.and_then(|time| asked.checked_add(time));
         let position = self.granted.partition_point(|other| other.at <= at);
-        self.granted.insert(position, Promise { share, id, at, use_by });
+        self.granted.insert(position, Promise { share, id, at, asked, send_within });
         self.told = None;
     }
 

@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tracing::Span;
 
 use super::queue::{GRACE, Queue, QueueCaller, Rank, Ticket};
-use super::shared::{LONGEST_ASKING, Promise, Promises, Share};
+use super::shared::{Asked, LONGEST_ASKING, Promise, Promises, Share};
 use super::store::{Priority, Settlement, Taken};
 use super::throttled::Throttled;
 use super::usage::Usage;
@@ -352,8 +352,8 @@ impl Place {
     async fn ask(&self) -> Result<(), NoPermit> {
         let Some(share) = &self.share else { return Ok(()) };
         let asking = Asking(self);
-        let start = Instant::now();
-        let mut answer = share.store.take(&share.window, self.priority(start));
+        let asked = Asked::now();
+        let mut answer = share.store.take(&share.window, self.priority(Instant::now()));
         let taken = loop {
             let by = self.deadline.min(Instant::now() + LONGEST_ASKING / 2);
             match timeout_at(by, &mut answer).await {
@@ -365,7 +365,7 @@ impl Place {
         let (mut state, now) = (self.window.state(), Instant::now());
         match taken {
             Taken::NotBefore(pause) => state.promises.not_before(&self.ticket, pause, now),
-            Taken::Granted(grant) => state.promises.granted(share.clone(), grant, start, now),
+            Taken::Granted(grant) => state.promises.granted(share.clone(), grant, asked, now),
         }
         drop(state);
         drop(asking);
