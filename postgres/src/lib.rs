@@ -27,6 +27,7 @@ mod custody;
 mod database;
 mod lock;
 mod migrations;
+mod permits;
 mod store;
 mod tls;
 mod trouble;
@@ -34,4 +35,5 @@ mod url;
 
 pub use custody::PostgresCustody;
 pub use database::Database;
+pub use permits::{CountedBy, PostgresPermits, PostgresPermitsBuilder};
 pub use store::PostgresStore;

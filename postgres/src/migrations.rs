@@ -15,8 +15,10 @@ struct Migration {
 }
 
 /// All steps. Each version is the one before and one more.
-const MIGRATIONS: [Migration; 1] =
-    [Migration { version: 1, oldest_reader: 1, sql: include_str!("../migrations/0001_begin.sql") }];
+const MIGRATIONS: [Migration; 2] = [
+    Migration { version: 1, oldest_reader: 1, sql: include_str!("../migrations/0001_begin.sql") },
+    Migration { version: 2, oldest_reader: 1, sql: include_str!("../migrations/0002_permits.sql") },
+];
 
 /// The version that this crate needs.
 const NEEDED: i32 = MIGRATIONS[MIGRATIONS.len() - 1].version;

@@ -55,6 +55,11 @@ impl Trouble {
     pub(crate) fn context(self) -> Error {
         Error::context(self.text)
     }
+
+    /// The error of permits that have met this.
+    pub(crate) fn permits(self) -> Error {
+        Error::permits(self.text)
+    }
 }
 
 impl fmt::Display for Trouble {

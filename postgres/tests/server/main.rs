@@ -1,6 +1,6 @@
 //! Against a real PostgreSQL server.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -8,5 +8,7 @@ mod common;
 mod connecting;
 mod contexts;
 mod custody;
+mod fleet;
 mod migrating;
+mod permits;
 mod tls;

@@ -1,0 +1,67 @@
+//! The settings of a member.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bunq_partner::Error;
+use uuid::Uuid;
+
+use super::counted_by::CountedBy;
+use super::held::Held;
+use super::{Member, PostgresPermits};
+use crate::database::Database;
+
+const DEFAULT_LEASE: Duration = Duration::from_secs(15);
+
+/// A shorter lease would end while a busy machine renews it.
+const SHORTEST_LEASE: Duration = Duration::from_secs(3);
+
+/// A dead process, and a restart of the server, hold permits up for longer than the lease.
+const LONGEST_LEASE: Duration = Duration::from_secs(600);
+
+/// The settings of [`PostgresPermits`].
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct PostgresPermitsBuilder {
+    database: Database,
+    counted_by: CountedBy,
+    lease: Duration,
+}
+
+impl PostgresPermitsBuilder {
+    pub(super) fn new(database: &Database) -> Self {
+        let counted_by = CountedBy::Address("all".to_owned());
+        Self { database: database.clone(), counted_by, lease: DEFAULT_LEASE }
+    }
+
+    /// Sets by what bunq counts calls. By default all members call from one address, and bunq counts by that. All members must have the
+    /// same setting, except for the name of the address.
+    pub fn counted_by(mut self, counted_by: CountedBy) -> Self {
+        self.counted_by = counted_by;
+        self
+    }
+
+    /// Sets how long a permit is held for a process that gives no sign of life: by default 15 s, at least 3 s and at most 10 min. It is
+    /// renewed three times as often. The permits of a process that dies are free one window after their leases have ended.
+    pub fn lease(mut self, lease: Duration) -> Self {
+        self.lease = lease;
+        self
+    }
+
+    /// Makes the member. Nothing is read or written yet.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Permits`](bunq_partner::ErrorKind::Permits) if the lease is too short or too long.
+    pub fn build(self) -> Result<PostgresPermits, Error> {
+        let Self { database, counted_by, lease } = self;
+        if !(SHORTEST_LEASE..=LONGEST_LEASE).contains(&lease) {
+            let problem = format_args!(
+                "a lease of {lease:?} is not possible: set one from {SHORTEST_LEASE:?} to {LONGEST_LEASE:?}"
+            );
+            return Err(Error::permits(problem));
+        }
+        let (id, held) = (Uuid::new_v4(), Held::default());
+        Ok(PostgresPermits(Arc::new(Member { id, database, counted_by, lease, held })))
+    }
+}

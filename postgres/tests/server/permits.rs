@@ -1,0 +1,257 @@
+//! One set of windows for many processes.
+
+use std::time::Duration;
+
+use bunq_partner::{ErrorKind, Operation, RateLimit, Sent};
+use bunq_partner_postgres::PostgresPermits;
+use bunq_partner_sandbox::{Fault, Injection, Sandbox};
+use tokio::time::{Instant, sleep};
+
+use crate::common::server::Server;
+use crate::common::{TestDatabase, or_left_out, own_database};
+use crate::fleet::{Fleet, LEASE, Process, makes_calls};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A tenth of bunq's narrowest window for calls that are not of sessions.
+const TENTH: RateLimit = RateLimit::new(2, Duration::from_millis(300));
+
+async fn bank(limit: RateLimit) -> Sandbox {
+    Sandbox::builder().rate_limit(&Operation::GET_PROVISION, limit.calls, limit.per).start().await.unwrap()
+}
+
+/// How many reads were accepted, and refused.
+fn reads(sandbox: &Sandbox) -> (usize, usize) {
+    let log = sandbox.call_log();
+    let reads = || log.iter().filter(|call| call.operation == Some(&Operation::GET_PROVISION));
+    (reads().filter(|call| call.status == 200).count(), reads().filter(|call| call.status == 429).count())
+}
+
+/// Waits until so many reads have arrived.
+async fn have_arrived(sandbox: &Sandbox, count: usize) {
+    let arrived = || sandbox.call_log().iter().filter(|call| call.operation == Some(&Operation::GET_PROVISION)).count();
+    while arrived() < count {
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// How much of a limit was used by the reads that were accepted in a time.
+async fn share_used(sandbox: &Sandbox, limit: RateLimit, time: Duration) -> f64 {
+    let (start, before) = (Instant::now(), reads(sandbox).0);
+    sleep(time).await;
+    let made = reads(sandbox).0 - before;
+    made as f64 * limit.per.as_secs_f64() / f64::from(limit.calls) / start.elapsed().as_secs_f64()
+}
+
+/// Has processes make calls for a time, and one process with its limits in memory. Asserts what no machine's speed changes, and prints
+/// the shares of the limit that were used.
+async fn eight_processes_beside_one(limit: RateLimit, time: Duration) {
+    const PROCESSES: usize = 8;
+    const CLIENTS: usize = 4;
+    let Some(test) = TestDatabase::migrated().await else { return };
+    test.sql(&format!("ALTER DATABASE {} SET track_functions = 'pl'", test.name));
+    let sandbox = bank(limit).await;
+    let fleet = Fleet::new(&sandbox, test.url(), limit);
+
+    let alone = sandbox.client().operation_timeout(600 * SECOND).build().unwrap();
+    alone.open_session().await.unwrap();
+    let mut in_memory = 0.0;
+    makes_calls(&alone, fleet.provision, PROCESSES * CLIENTS, async {
+        sleep(limit.per).await;
+        in_memory = share_used(&sandbox, limit, time).await;
+    })
+    .await;
+    // What it has sent last counts.
+    sleep(limit.per).await;
+
+    let mut processes: Vec<_> = (0..PROCESSES).map(|_| Process::start(&fleet, CLIENTS)).collect();
+    processes.iter_mut().for_each(Process::is_ready);
+    processes.iter_mut().for_each(Process::go);
+    sleep(limit.per).await;
+    let shared = share_used(&sandbox, limit, time).await;
+    let made: Vec<_> = processes.into_iter().flat_map(Process::stop).collect();
+    assert_eq!(reads(&sandbox).1, 0);
+    let statements = test
+        .sql("SELECT funcname, calls FROM pg_stat_user_functions WHERE funcname IN ('take_permit', 'settle_permit')");
+    println!(
+        "in memory {in_memory:.3}, {PROCESSES} processes {shared:.3}, ratio {:.3}; made {made:?}; {}",
+        shared / in_memory,
+        statements.replace('\n', ", ")
+    );
+    let (least, most) = (made.iter().min().unwrap(), made.iter().max().unwrap());
+    assert!(most - least <= 1, "{made:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn eight_processes_keep_one_limit() {
+    test_timeout::start();
+    eight_processes_beside_one(TENTH, 8 * SECOND).await;
+}
+
+/// `cargo test -p bunq-partner-postgres --test server -- --ignored --nocapture bunqs_own`
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "it takes four minutes"]
+async fn eight_processes_keep_bunqs_own_window() {
+    test_timeout::start();
+    eight_processes_beside_one(RateLimit::new(2, 3 * SECOND), 100 * SECOND).await;
+}
+
+/// However many calls of a process wait, one of them asks.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_costs_three_statements_however_many_wait() {
+    test_timeout::start();
+    let limit = RateLimit::new(4, SECOND);
+    let Some(test) = TestDatabase::migrated().await else { return };
+    test.sql(&format!("ALTER DATABASE {} SET track_functions = 'pl'", test.name));
+    let sandbox = bank(limit).await;
+    let fleet = Fleet::new(&sandbox, test.url(), limit);
+    let mut processes = [Process::start(&fleet, 50), Process::start(&fleet, 50)];
+    processes.iter_mut().for_each(Process::is_ready);
+    processes.iter_mut().for_each(Process::go);
+    have_arrived(&sandbox, 24).await;
+    // Those that wait then have asked for calls that are not made.
+    let made: usize = processes.into_iter().flat_map(Process::stop).sum();
+    let statements =
+        test.sql("SELECT sum(calls) FROM pg_stat_user_functions WHERE funcname IN ('take_permit', 'settle_permit')");
+    let statements: usize = statements.parse().unwrap();
+    println!("{statements} statements for {made} calls");
+    assert!(statements <= 3 * made + 2 * 2 * 4, "{statements} statements for {made} calls");
+    assert_eq!(reads(&sandbox).1, 0);
+}
+
+/// Its permits count until one window after the end of their leases, and no longer.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_process_held_comes_free() {
+    test_timeout::start();
+    let Some(test) = TestDatabase::migrated().await else { return };
+    let sandbox = bank(TENTH).await;
+    let fleet = Fleet::new(&sandbox, test.url(), TENTH);
+    let mut process = Process::start(&fleet, 4);
+    process.is_ready();
+    let other = fleet.client().await;
+    sandbox.inject(Injection::new(Fault::Late(600 * SECOND)).on(&Operation::GET_PROVISION).times(TENTH.calls));
+    let start = Instant::now();
+    process.go();
+    have_arrived(&sandbox, TENTH.calls as usize).await;
+    process.signal("KILL");
+    other.provisions().get(fleet.provision).await.unwrap();
+    assert!(start.elapsed() >= LEASE + TENTH.per, "{:?}", start.elapsed());
+    println!("after {:?}", start.elapsed());
+    assert_eq!(reads(&sandbox).1, 0);
+}
+
+/// What it sends when it goes on breaks no limit.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_stood_still_does_not_use_what_it_had() {
+    test_timeout::start();
+    let Some(test) = TestDatabase::migrated().await else { return };
+    let sandbox = bank(TENTH).await;
+    let fleet = Fleet::new(&sandbox, test.url(), TENTH);
+    let mut processes: Vec<_> = (0..4).map(|_| Process::start(&fleet, 4)).collect();
+    processes.iter_mut().for_each(Process::is_ready);
+    processes.iter_mut().for_each(Process::go);
+    have_arrived(&sandbox, 8).await;
+    for _ in 0..2 {
+        processes[1..].iter().for_each(|process| process.signal("STOP"));
+        // The first one goes on when the leases of the others have ended.
+        sleep(LEASE + 2 * TENTH.per).await;
+        let arrived = reads(&sandbox).0;
+        have_arrived(&sandbox, arrived + 4).await;
+        processes[1..].iter().for_each(|process| process.signal("CONT"));
+        let arrived = reads(&sandbox).0;
+        have_arrived(&sandbox, arrived + 8).await;
+    }
+    let made: Vec<usize> = processes.into_iter().map(|process| process.stop().iter().sum()).collect();
+    assert!(made.iter().all(|made| *made > 1), "{made:?}");
+    assert_eq!(reads(&sandbox).1, 0, "{made:?}");
+}
+
+/// It may have lost the last permits, so the windows begin closed.
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_restart_of_the_server_the_windows_are_closed() {
+    test_timeout::start();
+    let Some(server) = or_left_out(Server::own()) else { return };
+    let sandbox = bank(TENTH).await;
+    let fleet = Fleet::new(&sandbox, own_database(&server).await, TENTH);
+    let client = fleet.client().await;
+    client.provisions().get(fleet.provision).await.unwrap();
+    for _ in 0..2 {
+        server.stop();
+        let error = client.provisions().get(fleet.provision).await.unwrap_err();
+        assert_eq!((error.kind(), error.sent()), (ErrorKind::Permits, Sent::No), "{error}");
+        assert!(error.to_string().contains("cannot be reached"), "{error}");
+        let restarted = Instant::now();
+        server.start_again();
+        client.provisions().get(fleet.provision).await.unwrap();
+        assert!(restarted.elapsed() >= LEASE + TENTH.per, "{:?}", restarted.elapsed());
+        let again = Instant::now();
+        client.provisions().get(fleet.provision).await.unwrap();
+        println!("{:?}, then {:?}", restarted.elapsed(), again.elapsed());
+    }
+    assert_eq!(reads(&sandbox).1, 0);
+}
+
+/// Time goes on at its own pace, and never back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_set_back_neither_frees_nor_holds_permits() {
+    test_timeout::start();
+    let Some(test) = TestDatabase::migrated().await else { return };
+    let sandbox = bank(TENTH).await;
+    let fleet = Fleet::new(&sandbox, test.url(), TENTH);
+    let client = fleet.client().await;
+    let read = async || drop(client.provisions().get(fleet.provision).await.unwrap());
+    read().await;
+    read().await;
+    // The same as a clock that is an hour behind what it was.
+    test.sql(
+        "UPDATE bunq_partner.permit_windows SET time = time + '1 hour';
+        UPDATE bunq_partner.permits SET starts = starts + '1 hour', lease_until = lease_until + '1 hour',
+            settled = settled + '1 hour';
+        UPDATE bunq_partner.permit_waiters SET since = since + '1 hour', served = served + '1 hour'",
+    );
+    for _ in 0..6 {
+        read().await;
+    }
+    assert_eq!(reads(&sandbox).1, 0);
+    let set_back = test.sql("SELECT extract(epoch FROM set_back)::integer FROM bunq_partner.permit_windows");
+    assert!(["3599", "3600"].contains(&set_back.as_str()), "{set_back}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_429_closes_the_window_for_all() {
+    test_timeout::start();
+    let Some(test) = TestDatabase::migrated().await else { return };
+    for is_signed in [true, false] {
+        let sandbox = Sandbox::builder().rate_limit(&Operation::GET_PROVISION, TENTH.calls, TENTH.per);
+        let sandbox = sandbox.signed_refusals(is_signed).start().await.unwrap();
+        let fleet = Fleet::new(&sandbox, test.url(), TENTH);
+        let [one, other] = [fleet.client().await, fleet.client().await];
+        sandbox.inject(Injection::new(Fault::RetryAfter(2 * SECOND)).on(&Operation::GET_PROVISION));
+        let start = Instant::now();
+        let id = fleet.provision;
+        let refused = tokio::spawn(async move { one.provisions().get(id).await.map(drop) });
+        have_arrived(&sandbox, 1).await;
+        let is_known =
+            format!("SELECT refusals FROM bunq_partner.permit_windows WHERE name LIKE '{} %'", sandbox.base_url());
+        while test.sql(&is_known) != "1" {
+            sleep(Duration::from_millis(5)).await;
+        }
+        other.provisions().get(id).await.unwrap();
+        assert!(start.elapsed() >= 2 * SECOND, "{:?}", start.elapsed());
+        refused.await.unwrap().unwrap();
+        assert_eq!(reads(&sandbox).1, 1);
+        assert_eq!(test.sql(&is_known), "0");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_impossible_lease_is_refused() {
+    test_timeout::start();
+    let Some(test) = TestDatabase::migrated().await else { return };
+    let database = test.connect().await;
+    for lease in [2 * SECOND, 601 * SECOND] {
+        let error = PostgresPermits::builder(&database).lease(lease).build().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Permits);
+        assert!(error.to_string().contains("set one from 3s to 600s"), "{error}");
+    }
+}
