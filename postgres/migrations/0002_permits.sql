@@ -155,7 +155,7 @@ DECLARE
 BEGIN
     turn := opens;
     is_known := true;
-    SELECT coalesce(least(min(settled - starts), '100 ms'), '0') INTO exchange
+    SELECT least(coalesce(min(settled - starts), '0'), '100 ms') INTO exchange
         FROM bunq_partner.permits WHERE window_id = w.id AND settled > starts;
     FOR a_limit IN
         SELECT calls, per, timestamptz 'infinity' AS until FROM bunq_partner.permit_limits WHERE window_id = w.id

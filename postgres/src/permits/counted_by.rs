@@ -22,8 +22,9 @@ impl CountedBy {
     pub(super) fn windows(&self, window: &PermitWindow) -> Vec<String> {
         let PermitWindow { operation, scope, base_url, api_key_fingerprint: fingerprint, .. } = window;
         let named = |what: String| format!("{base_url} {} {what}", operation.id);
-        // A user has the fingerprint of its partner, a slash, and its id.
-        let partners = fingerprint.split('/').next().unwrap_or_default();
+        // A user has the fingerprint of its partner, a slash, and its id. A fingerprint may have slashes too.
+        let is_id = |(_, id): &(&str, &str)| id.bytes().all(|byte| byte.is_ascii_digit());
+        let partners = fingerprint.rsplit_once('/').filter(is_id).map_or(&**fingerprint, |(partners, _)| partners);
         let (address, key) = (|name: &str| named(format!("address {name}")), || named(format!("key {partners}")));
         match (scope, self) {
             (LimitScope::Session, _) => vec![named(format!("session {fingerprint}"))],

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bunq_partner::{Client, Environment, Operation, ProvisionId, RateLimit};
-use bunq_partner_postgres::{Database, PostgresPermits};
+use bunq_partner_postgres::{CountedBy, Database, PostgresPermits, PostgresPermitsBuilder};
 use bunq_partner_sandbox::Sandbox;
 use tokio::io::AsyncBufReadExt as _;
 
@@ -34,8 +34,14 @@ impl Fleet {
 
     /// A client that is a member.
     pub(crate) async fn client(&self) -> Client {
+        self.counted_by(None).await
+    }
+
+    /// A client whose calls count by something else.
+    pub(crate) async fn counted_by(&self, counted_by: Option<CountedBy>) -> Client {
         let database = Database::connect(self.database.clone()).await.unwrap();
-        let permits = PostgresPermits::builder(&database).lease(LEASE).build().unwrap();
+        let permits = PostgresPermits::builder(&database).lease(LEASE);
+        let permits = counted_by.into_iter().fold(permits, PostgresPermitsBuilder::counted_by).build().unwrap();
         let client = Client::builder(Environment::Sandbox).base_url(&self.base_url).api_key(self.api_key.clone());
         let client = client.without_rate_limits().permits(permits);
         let client = client.rate_limit(&Operation::GET_PROVISION, self.limit.calls, self.limit.per);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bunq_partner::{ErrorKind, Operation, RateLimit, Sent};
-use bunq_partner_postgres::PostgresPermits;
+use bunq_partner_postgres::{CountedBy, PostgresPermits};
 use bunq_partner_sandbox::{Fault, Injection, Sandbox};
 use tokio::time::{Instant, sleep};
 
@@ -254,4 +254,98 @@ async fn an_impossible_lease_is_refused() {
         assert_eq!(error.kind(), ErrorKind::Permits);
         assert!(error.to_string().contains("set one from 3s to 600s"), "{error}");
     }
+}
+
+/// What calls count by is in the names of the windows, of which all must have room.
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_count_by_address_and_by_key() {
+    test_timeout::start();
+    let Some(test) = TestDatabase::migrated().await else { return };
+    let sandbox = bank(TENTH).await;
+    let fleet = Fleet::new(&sandbox, test.url(), TENTH);
+    let mut names = Vec::new();
+    for counted_by in [CountedBy::Key, CountedBy::Address("nat-1".into()), CountedBy::AddressAndKey("nat-2".into())] {
+        let client = fleet.counted_by(Some(counted_by)).await;
+        for _ in 0..3 {
+            client.provisions().get(fleet.provision).await.unwrap();
+        }
+        let bank = format!("{} get_provision ", sandbox.base_url());
+        let windows = test.sql("SELECT name FROM bunq_partner.permit_windows ORDER BY name").replace(&bank, "");
+        names.push(windows.replace(client.api_key_fingerprint(), "FINGERPRINT"));
+        test.sql("DELETE FROM bunq_partner.permit_windows");
+        sleep(TENTH.per).await;
+    }
+    assert_eq!(names, ["key FINGERPRINT", "address nat-1", "address nat-2\nkey FINGERPRINT"]);
+    assert_eq!(reads(&sandbox).1, 0);
+}
+
+/// Asks for a permit of a window of one call in a minute. Returns when to ask again, in milliseconds.
+fn asks(test: &TestDatabase, member: u8, waited: u32, urgent: bool, deadline: &str) -> Option<u32> {
+    let wait = test.sql(&format!(
+        "SELECT CASE WHEN permit IS NULL THEN wait / 1000 END FROM bunq_partner.take_permit(
+            '00000000-0000-0000-0000-{member:012}', '{{w}}', 1, 60000000, 600000000, {waited} * 1000000::bigint, {urgent}, {deadline})"
+    ));
+    (!wait.is_empty()).then(|| wait.parse().unwrap())
+}
+
+/// A place that is taken is free a minute from now at the earliest, and is asked for a little before.
+fn place(number: u32) -> Option<u32> {
+    Some(number * 60_000 - 200)
+}
+
+#[tokio::test]
+async fn urgent_calls_go_first_then_deadlines_then_who_waits_longest() {
+    test_timeout::start();
+    let Some(test) = TestDatabase::migrated().await else { return };
+    assert_eq!(asks(&test, 1, 0, false, "NULL"), None);
+    assert_eq!(asks(&test, 2, 10, false, "NULL"), place(1));
+    assert_eq!(asks(&test, 3, 20, false, "NULL"), place(1));
+    assert_eq!(asks(&test, 4, 0, false, "500 * 1000000"), place(1));
+    assert_eq!(asks(&test, 5, 0, false, "400 * 1000000"), place(1));
+    assert_eq!(asks(&test, 6, 0, true, "NULL"), place(1));
+    for (member, number) in [(5, 2), (4, 3), (3, 4), (2, 5)] {
+        let (urgent, deadline) = (false, ["NULL", "500 * 1000000", "400 * 1000000"][usize::from(member.max(3) - 3)]);
+        assert_eq!(asks(&test, member, 30, urgent, deadline), place(number), "{member}");
+    }
+}
+
+/// Whoever was served goes behind all that wait, however long ago its next call began.
+#[tokio::test]
+async fn members_take_turns() {
+    test_timeout::start();
+    let Some(test) = TestDatabase::migrated().await else { return };
+    assert_eq!(asks(&test, 1, 0, false, "NULL"), None);
+    assert_eq!(asks(&test, 2, 5, false, "NULL"), place(1));
+    assert_eq!(asks(&test, 1, 3600, false, "NULL"), place(2));
+    assert_eq!(asks(&test, 3, 0, false, "NULL"), place(3));
+    // Two wait no more: one has said so, and one has not come when it was to ask, though its turn stays.
+    test.sql("SELECT bunq_partner.withdraw_permits('00000000-0000-0000-0000-000000000002', '{w}', '{}')");
+    assert_eq!(asks(&test, 3, 0, false, "NULL"), place(2));
+    test.sql("UPDATE bunq_partner.permit_waiters SET ask_at = now() - interval '2 s' WHERE member::text LIKE '%1'");
+    assert_eq!(asks(&test, 3, 0, false, "NULL"), place(1));
+    assert_eq!(asks(&test, 1, 0, false, "NULL"), place(1));
+    assert_eq!(asks(&test, 3, 0, false, "NULL"), place(2));
+}
+
+/// A response that comes after the end of the lease counts from then on: the call may have arrived as late.
+#[tokio::test]
+async fn a_call_that_outlasts_its_lease_counts_from_its_response() {
+    test_timeout::start();
+    let Some(test) = TestDatabase::migrated().await else { return };
+    assert_eq!(asks(&test, 1, 0, false, "NULL"), None);
+    // The lease has ended, and more than a window has passed.
+    test.sql("UPDATE bunq_partner.permits SET lease_until = now() - interval '70 s'");
+    assert_eq!(
+        test.sql("SELECT bunq_partner.renew_permits('00000000-0000-0000-0000-000000000001', '{1}', 1000000)"),
+        "{1}"
+    );
+    let settle = "SELECT bunq_partner.settle_permit('00000000-0000-0000-0000-000000000001', '{w}', 1, true, NULL, NULL, NULL, NULL, NULL, NULL)";
+    assert_eq!(test.sql(settle), "f");
+    let wait = asks(&test, 2, 0, false, "NULL").unwrap();
+    assert!(wait > 1000, "{wait}");
+    // What was not used counts no more.
+    test.sql("TRUNCATE bunq_partner.permits, bunq_partner.permit_waiters");
+    assert_eq!(asks(&test, 3, 0, false, "NULL"), None);
+    test.sql("SELECT bunq_partner.withdraw_permits('00000000-0000-0000-0000-000000000003', '{w}', '{2}')");
+    assert_eq!(asks(&test, 4, 0, false, "NULL"), None);
 }
