@@ -261,7 +261,9 @@ impl Client {
     }
 
     /// Returns how long a call of `operation` would wait for its permit within bunq's rate limit if it began now. It
-    /// sends nothing, and does not know of calls that others make from the same address.
+    /// sends nothing, and does not know of calls that others make from the same address. If other clients share the limit through a
+    /// [`PermitStore`](crate::PermitStore), it knows what the store has told the first call that waits, and not how many calls of
+    /// other clients wait.
     ///
     /// ```no_run
     /// # async fn example(client: bunq_partner::Client) {

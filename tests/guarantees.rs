@@ -18,7 +18,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 fn the_named_tests_exist() {
     test_timeout::start();
     let guarantees = include_str!("../docs/guarantees.md");
-    let files: Vec<_> = ["tests", "src", "cli/tests", "cli/src", "sandbox/tests", "sandbox/src"]
+    let files: Vec<_> = ["tests", "src", "cli/tests", "cli/src", "sandbox/tests", "sandbox/src", "postgres/tests"]
         .into_iter()
         .flat_map(|folder| files(Path::new(folder)))
         .collect();

@@ -6,9 +6,10 @@ use std::time::Duration;
 use bunq_partner::Error;
 use uuid::Uuid;
 
+use super::PostgresPermits;
 use super::counted_by::CountedBy;
 use super::held::Held;
-use super::{Member, PostgresPermits};
+use super::member::Member;
 use crate::database::Database;
 
 const DEFAULT_LEASE: Duration = Duration::from_secs(15);

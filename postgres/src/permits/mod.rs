@@ -3,24 +3,20 @@
 mod builder;
 mod counted_by;
 mod held;
+mod member;
 mod metrics;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
-use bunq_partner::{BoxFuture, Error, Grant, PermitStore, PermitWindow, Priority, RateLimit, Settlement, Taken};
+use bunq_partner::{BoxFuture, Error, PermitStore, PermitWindow, Priority, Settlement, Taken};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
-use tokio::time::Instant;
-use tokio_postgres::Row;
-use tokio_postgres::types::Type;
-use uuid::Uuid;
 
 pub use self::builder::PostgresPermitsBuilder;
 pub use self::counted_by::CountedBy;
-use self::held::Held;
-use crate::database::{Database, Value};
+use self::member::Member;
+use crate::database::Database;
 use crate::trouble::Trouble;
 
 /// Permits in a database, for the clients of many processes and machines that share bunq's rate limits.
@@ -60,15 +56,6 @@ use crate::trouble::Trouble;
 #[derive(Clone)]
 pub struct PostgresPermits(Arc<Member>);
 
-/// A process, or a client of one, that shares the windows.
-struct Member {
-    id: Uuid,
-    database: Database,
-    counted_by: CountedBy,
-    lease: Duration,
-    held: Held,
-}
-
 impl PostgresPermits {
     /// Begins to make a member.
     pub fn builder(database: &Database) -> PostgresPermitsBuilder {
@@ -79,87 +66,6 @@ impl PostgresPermits {
 impl fmt::Debug for PostgresPermits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("PostgresPermits").field(&self.0.database.place()).finish()
-    }
-}
-
-impl Member {
-    fn windows(&self, window: &PermitWindow) -> Value {
-        value(self.counted_by.windows(window), Type::TEXT_ARRAY)
-    }
-
-    /// Runs a statement, and measures it.
-    async fn ask(&self, name: &'static str, sql: &'static str, values: Vec<Value>) -> Result<Vec<Row>, Trouble> {
-        let start = Instant::now();
-        let mut all = vec![value(self.id, Type::UUID)];
-        all.extend(values);
-        let rows = self.database.query(sql, all).await;
-        metrics::asked(name, start.elapsed());
-        rows
-    }
-
-    async fn take(&self, windows: Value, limit: RateLimit, priority: Priority) -> Result<Taken, Trouble> {
-        let take = "SELECT permit, wait FROM bunq_partner.take_permit($1, $2, $3, $4, $5, $6, $7, $8)";
-        let values = vec![
-            windows,
-            value(i32::try_from(limit.calls.max(1)).unwrap_or(i32::MAX), Type::INT4),
-            value(microseconds(limit.per).max(1), Type::INT8),
-            value(microseconds(self.lease), Type::INT8),
-            value(microseconds(priority.waited), Type::INT8),
-            value(priority.is_urgent, Type::BOOL),
-            value(priority.deadline.map(microseconds), Type::INT8),
-        ];
-        let rows = self.ask("take", take, values).await?;
-        let row = rows.first().ok_or_else(|| Trouble::new(self.database.place(), "has answered nothing"))?;
-        let (permit, wait): (Option<i64>, i64) = (self.database.column(row, 0)?, self.database.column(row, 1)?);
-        let wait = Duration::from_micros(u64::try_from(wait).unwrap_or_default());
-        Ok(match permit {
-            None => Taken::NotBefore(wait),
-            // The other half of the lease is for the way of the request.
-            Some(id) => Taken::Granted(
-                Grant::new(u128::from(id.unsigned_abs())).send_after(wait).send_within(wait + self.lease / 2),
-            ),
-        })
-    }
-
-    async fn settle(&self, windows: Value, id: i64, settlement: Settlement) -> Result<(), Trouble> {
-        let settle = "SELECT bunq_partner.settle_permit($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
-        let refusal = match settlement {
-            Settlement::Refused(refusal) => Some(refusal),
-            _ => None,
-        };
-        let claim = refusal.and_then(|refusal| refusal.claim);
-        let limit = refusal.and_then(|refusal| refusal.limit);
-        let claimed = claim.and_then(|claim| claim.limit);
-        let calls = |limit: RateLimit| i32::try_from(limit.calls.max(1)).unwrap_or(i32::MAX);
-        let values = vec![
-            windows,
-            value(id, Type::INT8),
-            value(settlement == Settlement::Admitted, Type::BOOL),
-            value(refusal.map(|refusal| microseconds(refusal.pause)), Type::INT8),
-            value(limit.map(calls), Type::INT4),
-            value(limit.map(|limit| microseconds(limit.per)), Type::INT8),
-            value(claim.map(|claim| microseconds(claim.pause)), Type::INT8),
-            value(claimed.map(calls), Type::INT4),
-            value(claimed.map(|limit| microseconds(limit.per)), Type::INT8),
-        ];
-        let rows = self.ask("settle", settle, values).await?;
-        let was_held = rows.first().is_some_and(|row| self.database.column(row, 0).unwrap_or(true));
-        match was_held {
-            true => Ok(()),
-            false => {
-                let problem = "was told of the end of a call later than the lease of its permit allows: other calls may \
-                               have been sent meanwhile. Raise the lease, or see what held this process up";
-                Err(Trouble::new(self.database.place(), problem))
-            }
-        }
-    }
-
-    async fn withdraw(&self, windows: Value, unused: Vec<i64>) {
-        let withdraw = "SELECT bunq_partner.withdraw_permits($1, $2, $3)";
-        let withdrawn = self.ask("withdraw", withdraw, vec![windows, value(unused, Type::INT8_ARRAY)]).await;
-        if let Err(trouble) = withdrawn {
-            tracing::debug!("permits that were not used end with their leases: {trouble}");
-        }
     }
 }
 
@@ -181,7 +87,7 @@ impl PermitStore for PostgresPermits {
             let taken = answer.await.unwrap_or_else(|_| Err(Trouble::new(member.database.place(), "was not asked")));
             let taken = taken.map_err(Trouble::permits)?;
             if let Taken::Granted(grant) = taken {
-                Held::add(&member, row_id(grant.id));
+                Member::hold(&member, row_id(grant.id));
             }
             Ok(taken)
         })
@@ -232,17 +138,7 @@ fn in_background(work: impl Future<Output = ()> + Send + 'static) {
     }
 }
 
-fn value<T: tokio_postgres::types::ToSql + Send + Sync + 'static>(value: T, kind: Type) -> Value {
-    (Box::new(value), kind)
-}
-
 /// The number of a permit, which the database has given.
 fn row_id(id: u128) -> i64 {
     i64::try_from(id).unwrap_or_default()
-}
-
-/// What the functions of the database take: at most a year, which is longer than any limit.
-fn microseconds(time: Duration) -> i64 {
-    const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
-    i64::try_from(time.min(YEAR).as_micros()).unwrap_or(i64::MAX)
 }

@@ -180,8 +180,8 @@ async fn after_a_restart_of_the_server_the_windows_are_closed() {
         let error = client.provisions().get(fleet.provision).await.unwrap_err();
         assert_eq!((error.kind(), error.sent()), (ErrorKind::Permits, Sent::No), "{error}");
         assert!(error.to_string().contains("cannot be reached"), "{error}");
-        let restarted = Instant::now();
         server.start_again();
+        let restarted = Instant::now();
         client.provisions().get(fleet.provision).await.unwrap();
         assert!(restarted.elapsed() >= LEASE + TENTH.per, "{:?}", restarted.elapsed());
         let again = Instant::now();
