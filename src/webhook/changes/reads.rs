@@ -92,10 +92,10 @@ impl Reads {
         {
             return Ok(Outcome::Known);
         }
-        if let HintedObject::Provision(id) = key.object.object
+        if let HintedObject::Provision(id) = object.object
             && !entries.is_empty()
             && self.provisions.feed().is_in_gap(id)
-            && journal.mark_of(&key.object).await?.is_none()
+            && journal.mark_of(object).await?.is_none()
         {
             return Ok(Outcome::NoSuch);
         }
