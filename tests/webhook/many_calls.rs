@@ -1,6 +1,6 @@
 //! Many calls cost few reads, through the whole chain, and what is forged among them holds up nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -68,12 +68,12 @@ async fn neighbours_are_read_by_pages() {
     assert!(reads <= 60, "{reads} reads");
 }
 
-/// A quarter of 2,000 within 200,000 in a minute.
+/// 2,000 in a minute.
 #[tokio::test(start_paused = true)]
 async fn what_is_in_progress_is_read_by_status() {
     test_timeout::start();
     let bank = Bank::with(still().rate_limits(true), |client| client, bounded(50_000)).await;
-    let ids = bank.sandbox.populate(50_000);
+    let ids = bank.sandbox.populate(200_000);
     let closing: Vec<_> = ids.iter().copied().step_by(100).collect();
     bank.close_all(&closing).await;
     // The first look tells them all. They are as they were when bunq calls.
@@ -82,9 +82,9 @@ async fn what_is_in_progress_is_read_by_status() {
         next(&mut first).await.done().await.unwrap();
     }
     drop(first);
-    let (told, reads) = called_over(&bank, &mixed(&closing), MINUTE / 4).await;
+    let (told, reads) = called_over(&bank, &mixed(&closing), MINUTE).await;
     assert_eq!(told, [0; 0]);
-    assert!(reads <= 250, "{reads} reads");
+    assert!(reads <= 1000, "{reads} reads");
 }
 
 /// No filter tells them from the others, and no two are on one page.
@@ -98,6 +98,32 @@ async fn scattered_changes_are_told_in_the_order_of_their_calls() {
     assert_eq!(told, raw(&order));
     // A page says first that it has only one of them.
     assert!(reads <= order.len() + 1, "{reads} reads");
+}
+
+/// Two are on one page: the second may be told before its turn.
+#[tokio::test(start_paused = true)]
+#[ignore = "takes minutes"]
+async fn scattered_changes_among_200_000_are_told_in_the_order_of_their_calls() {
+    test_timeout::start();
+    let bank = Bank::with(still().rate_limits(true), |client| client, bounded(50_000)).await;
+    let ids = bank.sandbox.populate(200_000);
+    let order = mixed(&ids.into_iter().step_by(100).collect::<Vec<_>>());
+    let (told, reads) = called_over(&bank, &order, MINUTE).await;
+    println!("{reads} reads");
+    assert_eq!(sorted(told.clone()), sorted(raw(&order)));
+    let mut waiting = raw(&order).into_iter().collect::<VecDeque<_>>();
+    let mut early = BTreeSet::new();
+    for id in told {
+        while waiting.front().is_some_and(|first| early.remove(first)) {
+            waiting.pop_front();
+        }
+        match waiting.front() {
+            Some(first) if *first == id => _ = waiting.pop_front(),
+            _ => _ = early.insert(id),
+        }
+        assert!(early.len() <= order.len() / 2, "{} are told early", early.len());
+    }
+    assert!(reads <= 2000, "{reads} reads");
 }
 
 #[tokio::test(start_paused = true)]
@@ -170,7 +196,7 @@ async fn a_call_in_ten_that_is_lost_costs_a_minute_once() {
 async fn calls_that_are_all_late_cost_a_minute_once() {
     test_timeout::start();
     let late = DeliveryInjection::new(DeliveryFault::Late(MINUTE)).always();
-    let (reads, told) = close_one_by_one(20, |bank| bank.sandbox.inject_delivery(late)).await;
+    let (reads, told) = close_one_by_one(100, |bank| bank.sandbox.inject_delivery(late)).await;
     assert!(reads <= 900, "{reads} requests");
     assert!(told.iter().all(|(_, after)| *after <= 61 * SECOND), "{told:?}");
     let mut after_a_look = told.iter().filter(|(changed, _)| *changed > MINUTE);
@@ -179,6 +205,9 @@ async fn calls_that_are_all_late_cost_a_minute_once() {
 
 /// Forged calls about ids that are none come for this time, as many as a million in an hour, and bunq's own are among them. Asserts that
 /// what it does not refuse is told, and that the reads keep to their share.
+///
+/// An hour takes about ten minutes of CPU time: `cargo test --all-features --test webhook an_hour -- --ignored --nocapture`. In ten
+/// minutes of it none of 1,666 of bunq's own was refused, and 8,930 entries were pending at most, with ids between the provisions.
 async fn flood(time: Duration, max_entries: usize, forge: impl Fn(&mut fastrand::Rng, &[u64]) -> u64) {
     let calls = u32::try_from(time.as_millis() * 1_000_000 / (60 * MINUTE).as_millis()).unwrap();
     let bank = Bank::with(still().rate_limits(true), |client| client, bounded(max_entries)).await;
