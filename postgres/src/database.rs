@@ -168,7 +168,8 @@ impl Database {
         match missing.is_empty() {
             true => Ok(()),
             false => {
-                let problem = format!("does not grant the role {}: run postgres/role.sql", missing.join(", "));
+                let problem =
+                    format!("does not grant the role {}: run role.sql of bunq-partner-postgres", missing.join(", "));
                 Err(Trouble::new(self.place(), problem))
             }
         }

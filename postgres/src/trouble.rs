@@ -100,7 +100,7 @@ fn refused(error: &DbError) -> String {
             "check the user, its password and the server's pg_hba.conf"
         }
         &SqlState::INVALID_CATALOG_NAME => "create it, or name another",
-        &SqlState::INSUFFICIENT_PRIVILEGE => "grant its role the rights in postgres/role.sql",
+        &SqlState::INSUFFICIENT_PRIVILEGE => "grant its role the rights in role.sql of bunq-partner-postgres",
         &SqlState::UNDEFINED_TABLE
         | &SqlState::UNDEFINED_FUNCTION
         | &SqlState::UNDEFINED_COLUMN

@@ -51,7 +51,7 @@ async fn errors_name_the_cause_and_the_remedy() {
     assert_eq!(
         refusal(&test.url()).await,
         format!(
-            "{place} refuses this (permission denied for schema bunq_partner, SQLSTATE 42501): grant its role the rights in postgres/role.sql"
+            "{place} refuses this (permission denied for schema bunq_partner, SQLSTATE 42501): grant its role the rights in role.sql of bunq-partner-postgres"
         )
     );
     test.grant();
@@ -59,7 +59,7 @@ async fn errors_name_the_cause_and_the_remedy() {
     assert_eq!(
         refusal(&test.url()).await,
         format!(
-            "{place} does not grant the role DELETE on bunq_partner.context, DELETE on bunq_partner.lock: run postgres/role.sql"
+            "{place} does not grant the role DELETE on bunq_partner.context, DELETE on bunq_partner.lock: run role.sql of bunq-partner-postgres"
         )
     );
     test.grant();
