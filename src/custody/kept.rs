@@ -210,17 +210,22 @@ impl Kept {
         change: impl FnOnce(&mut Option<UserRecord>) -> Result<T, String> + Send + 'static,
     ) -> Result<T, Error> {
         runtime::check()?;
-        let (kept, (has_locked, locked), (mut caller, changed)) =
+        let (kept, (mut has_locked, locked), (caller, changed)) =
             (self.clone(), oneshot::channel(), oneshot::channel());
         // The task waits for the lock too: a future that is not polled would keep it.
         let changing = async move {
-            let lock = match select(kept.custody().lock(kept.id), pin!(caller.closed())).await {
-                Either::Left((Ok(lock), _)) => lock,
-                Either::Left((Err(error), _)) => return drop(has_locked.send(Err(error))),
+            let lock = match select(kept.custody().lock(kept.id), pin!(has_locked.closed())).await {
+                Either::Left((lock, _)) => lock,
                 Either::Right(_) => return,
             };
-            let _ = has_locked.send(Ok(()));
-            let _ = caller.send(kept.change_locked(&lock, change).await);
+            let lock = match lock {
+                Ok(lock) => lock,
+                Err(error) => return drop(has_locked.send(Err(error))),
+            };
+            // The caller may have given up just before.
+            if has_locked.send(Ok(())).is_ok() {
+                let _ = caller.send(kept.change_locked(&lock, change).await);
+            }
         };
         runtime::spawn(Span::current(), Box::pin(changing));
         let aborted = |_| self.refused("was not changed: the task was aborted");

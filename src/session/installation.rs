@@ -69,9 +69,12 @@ impl Shared {
         self.load(trouble).await
     }
 
-    /// Returns what the next session is opened with, and what the token was used with before, if that is something else.
-    pub(super) async fn ways(&self, trouble: &Trouble) -> Result<(Option<Context>, Option<Context>), Error> {
-        let known = self.state().context.clone();
+    /// Returns what the next session is opened with if this is stored, and what the token was used with before, if that is something else.
+    pub(super) async fn ways(
+        &self,
+        known: Option<Context>,
+        trouble: &Trouble,
+    ) -> Result<(Option<Context>, Option<Context>), Error> {
         let Some(partner) = &self.partner else { return Ok((known, None)) };
         Ok(match self.device.user_installation.unwrap_or_default() {
             UserInstallation::Own => match known {

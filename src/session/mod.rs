@@ -2,7 +2,8 @@
 //!
 //! Any number of calls share one session. If there is none, one task opens it: first the installation, then the device,
 //! then the session. Every call waits for that task and shares its outcome. Processes that share a context store open
-//! one session at a time. An opening runs to its end even if every call has given up; if the runtime of its task ends,
+//! one session at a time: its lock is held for each attempt, and not while a session waits for its turn, and what others
+//! have stored by then is taken over. An opening runs to its end even if every call has given up; if the runtime of its task ends,
 //! a call of another runtime opens the session instead. A new session replaces one that has expired or that bunq
 //! refuses; the installation and the device stay. Refusals are not signed, so a refused session is replaced at most
 //! once in each window of the rate limit. One that has expired by the system clock is used on while no turn for another
@@ -451,7 +452,7 @@ impl Shared {
     }
 
     async fn end(&self) -> Result<(), Error> {
-        // An opening holds this lock too.
+        // Each attempt to open one holds this lock too.
         let trouble = &Trouble::default();
         let held = self.keeper.lock(trouble).await?;
         self.reload(trouble).await?;

@@ -1,10 +1,12 @@
 //! Opens a session: what is missing before it is made, and what bunq has forgotten is made anew, where that is safe.
 
+use std::ops::ControlFlow::{self, Break, Continue};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::context::{Context, ContextLock};
+use super::context::{Context, ContextLock, OpenSession};
 use super::refusal::Refusal;
 use super::users_turn::Work;
 use super::{Opened, Shared, handshake, left_of};
@@ -21,10 +23,34 @@ use crate::transport::trouble::Trouble;
 const FORGOTTEN: &str = "bunq may have forgotten the stored installation, as after its sandbox is emptied";
 
 /// What an opening has made so far. What fails is tried again with it.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 struct Made {
     key: Option<SigningKey>,
     context: Option<Context>,
+    seen: Seen,
+}
+
+/// The installation that was stored when it was last looked at, and whether its device was registered.
+type Seen = Option<(Arc<Installation>, bool)>;
+
+/// How an attempt to open a session has ended.
+enum Attempt {
+    /// It is to be kept under the lock.
+    Opened { context: Context, session: OpenSession, held: ContextLock },
+    /// Others have opened one meanwhile.
+    TakenOver(Opened),
+    /// Others have made an installation meanwhile, or have registered its device: it is gone on with that.
+    Outdated,
+}
+
+impl Made {
+    fn of(known: Option<Context>) -> Self {
+        Self { context: known.map(|context| Context { session: None, ..context }), ..Self::default() }
+    }
+}
+
+fn seen(context: &Context) -> (Arc<Installation>, bool) {
+    (Arc::clone(&context.installation), context.device_registered)
 }
 
 impl Shared {
@@ -34,23 +60,27 @@ impl Shared {
             return Ok(opened);
         }
         // Taking over a valid session needs no lock.
-        let is_unknown = self.state().context.is_none();
-        if is_unknown && let Some(opened) = self.reload(trouble).await? {
-            return Ok(opened);
-        }
-        // It may wait for long, and would keep what is stored of the user from all who change it.
-        self.owner.stand_last(&self.transport, trouble, deadline).await?;
-        let held = self.keeper.lock(trouble).await?;
-        // Another process may have opened a session meanwhile.
         if let Some(opened) = self.reload(trouble).await? {
             return Ok(opened);
         }
-        let (known, before) = self.ways(trouble).await?;
+        self.owner.stand_last(&self.transport, trouble, deadline).await?;
+        loop {
+            if let Some(opened) = self.open_with_stored(trouble, deadline).await? {
+                return Ok(opened);
+            }
+        }
+    }
+
+    /// Opens a session with what is stored. `None` if others have meanwhile stored something else to open it with.
+    async fn open_with_stored(&self, trouble: &Trouble, deadline: Option<Instant>) -> Result<Option<Opened>, Error> {
+        let stored = self.state().context.clone();
+        let seen = stored.as_ref().map(seen);
+        let (known, before) = self.ways(stored, trouble).await?;
         let installation = known.as_ref().map(|known| Arc::clone(&known.installation));
         if let Some(error) = self.state().refusal.as_ref().and_then(|refusal| refusal.still(installation.as_ref())) {
             return Err(error);
         }
-        let opened = self.open_with(&held, known, before, trouble, deadline).await;
+        let opened = self.open_with(seen, known, before, trouble, deadline).await;
         if let Err(error) = &opened
             && error.is_from_bunq()
             && error.kind() == ErrorKind::Unauthorized
@@ -65,21 +95,21 @@ impl Shared {
     /// Opens a session with what is known, or with what it was opened with before.
     async fn open_with(
         &self,
-        held: &ContextLock,
+        seen: Seen,
         known: Option<Context>,
         before: Option<Context>,
         trouble: &Trouble,
         deadline: Option<Instant>,
-    ) -> Result<Opened, Error> {
+    ) -> Result<Option<Opened>, Error> {
         let tried = known.as_ref().map(|known| (Arc::clone(&known.installation), known.is_partners));
         let is_known = known.is_some();
-        let error = match self.advance(held, known, trouble, deadline).await {
+        let error = match self.advance(seen.clone(), known, trouble, deadline).await {
             Ok(opened) => return Ok(opened),
             Err(error) => error,
         };
         if let Some(before) = before.filter(|_| error.is_from_bunq() && error.kind() == ErrorKind::Unauthorized) {
             tracing::info!("bunq takes the token with the installation of before alone");
-            return self.advance(held, Some(before), trouble, deadline).await;
+            return self.advance(seen, Some(before), trouble, deadline).await;
         }
         // bunq may have forgotten the installation.
         if !is_known || !error.refuses_token() || error.operation() != Some(&Operation::CREATE_SESSION) {
@@ -88,7 +118,7 @@ impl Shared {
         if let Some((used, true)) = tried {
             // If the partner has another one by now, the user goes on with it.
             return match self.partners_other(&used, trouble).await? {
-                Some(other) => self.advance(held, Some(other), trouble, deadline).await,
+                Some(other) => self.advance(seen, Some(other), trouble, deadline).await,
                 None => Err(error),
             };
         }
@@ -109,7 +139,7 @@ impl Shared {
         };
         if is_first {
             tracing::warn!("bunq does not accept the installation any more: another is made");
-            return self.advance(held, None, trouble, deadline).await;
+            return self.advance(seen, None, trouble, deadline).await;
         }
         Err(error)
     }
@@ -155,7 +185,7 @@ impl Shared {
         if let Some(made) = made {
             let taken = match opened {
                 Some(opened) => Ok(opened),
-                None => self.advance(&held, Some(made), trouble, None).await,
+                None => self.open_at_once(&held, Some(made), trouble).await,
             };
             // bunq may have forgotten that installation too.
             if let Ok(taken) = taken
@@ -164,31 +194,97 @@ impl Shared {
                 return Ok(taken);
             }
         }
-        self.advance(&held, None, trouble, None).await
+        self.open_at_once(&held, None, trouble).await
     }
 
-    /// Makes those of the three calls that have not been made yet. Each result is saved at once.
+    /// Makes those of the three calls that have not been made yet, in the turn of the session. Each result is saved at once. The lock is
+    /// held for each attempt alone: the wait for a turn may be long, and others change what is stored of a user. `None` if what is stored
+    /// is not what was `seen` any more.
     async fn advance(
+        &self,
+        seen: Seen,
+        known: Option<Context>,
+        trouble: &Trouble,
+        deadline: Option<Instant>,
+    ) -> Result<Option<Opened>, Error> {
+        let _turn = self.owner.begin();
+        let is_prepared = known.as_ref().is_some_and(|context| context.device_registered);
+        let made = &Mutex::new(Made { seen, ..Made::of(known) });
+        let prepare = || async move {
+            match self.hold(made, trouble).await? {
+                Continue(held) => self.prepare(&held, made, trouble).await.map(|_| Continue(())),
+                Break(by_others) => Ok(Break(by_others)),
+            }
+        };
+        let attempt = |time, due| async move {
+            let held = match self.hold(made, trouble).await? {
+                Continue(held) => held,
+                Break(by_others) => return Ok(Break(by_others)),
+            };
+            let (context, session) = self.attempt(&held, made, trouble, self.budget(time, due)).await?;
+            Ok(Continue(Attempt::Opened { context, session, held }))
+        };
+        let work = Work { is_prepared, prepare, attempt };
+        match self.owner.open(&self.transport, work, trouble, deadline).await? {
+            Attempt::Opened { context, session, held } => {
+                self.keep_opened(&held, context, session, trouble).await.map(Some)
+            }
+            Attempt::TakenOver(opened) => Ok(Some(opened)),
+            Attempt::Outdated => Ok(None),
+        }
+    }
+
+    /// Opens the session of the partner, which waits for no turn, under a lock that is held.
+    async fn open_at_once(
         &self,
         held: &ContextLock,
         known: Option<Context>,
         trouble: &Trouble,
-        deadline: Option<Instant>,
     ) -> Result<Opened, Error> {
         let _turn = self.owner.begin();
-        let known = known.map(|context| Context { session: None, ..context });
-        let is_prepared = known.as_ref().is_some_and(|context| context.device_registered);
-        let made = &Mutex::new(Made { key: None, context: known });
-        let prepare = || async move { self.prepare(held, made, trouble).await.map(drop) };
-        let attempt = |time, due| async move {
-            let context = self.prepare(held, made, trouble).await?;
-            let credentials = self.credentials_of(&context);
-            let budget = CallBudget::after(time, self.transport.limits().next_rank().due(due));
-            let session = handshake::open(&self.transport, &self.device, credentials, trouble, budget).await?;
-            Ok((context, session))
-        };
-        let work = Work { is_prepared, prepare, attempt };
-        let ((mut context, session), activation) = self.owner.open(&self.transport, work, trouble, deadline).await?;
+        let (made, time) = (Mutex::new(Made::of(known)), self.transport.config().operation_timeout);
+        let (context, session) = self.attempt(held, &made, trouble, self.budget(time, None)).await?;
+        self.keep_opened(held, context, session, trouble).await
+    }
+
+    /// Takes the lock for an attempt, unless others have meanwhile done what makes it superfluous.
+    async fn hold(&self, made: &Mutex<Made>, trouble: &Trouble) -> Result<ControlFlow<Attempt, ContextLock>, Error> {
+        let held = self.keeper.lock(trouble).await?;
+        if let Some(opened) = self.reload(trouble).await? {
+            return Ok(Break(Attempt::TakenOver(opened)));
+        }
+        let stored = self.state().context.as_ref().map(seen);
+        Ok(if stored == lock(made).seen { Continue(held) } else { Break(Attempt::Outdated) })
+    }
+
+    /// Makes what is missing in `made`, and opens a session with it.
+    async fn attempt(
+        &self,
+        held: &ContextLock,
+        made: &Mutex<Made>,
+        trouble: &Trouble,
+        budget: CallBudget,
+    ) -> Result<(Context, OpenSession), Error> {
+        let context = self.prepare(held, made, trouble).await?;
+        let credentials = self.credentials_of(&context);
+        let session = handshake::open(&self.transport, &self.device, credentials, trouble, budget).await?;
+        Ok((context, session))
+    }
+
+    /// The time of an attempt. `due` orders it among the users of other clients.
+    fn budget(&self, time: Duration, due: Option<Instant>) -> CallBudget {
+        CallBudget::after(time, self.transport.limits().next_rank().due(due))
+    }
+
+    /// Keeps a session that was just opened.
+    async fn keep_opened(
+        &self,
+        held: &ContextLock,
+        mut context: Context,
+        session: OpenSession,
+        trouble: &Trouble,
+    ) -> Result<Opened, Error> {
+        let activation = self.owner.activated();
         tracing::info!(renew_at = session.renew_at.map(display), "a session is open");
         metrics::session_opened();
         let opened = context.opened(&session);
@@ -206,7 +302,7 @@ impl Shared {
 
     /// Makes the installation and the device, as far as they are missing in `made`.
     async fn prepare(&self, held: &ContextLock, made: &Mutex<Made>, trouble: &Trouble) -> Result<Context, Error> {
-        let Made { key, context } = lock(made).clone();
+        let Made { key, context, .. } = lock(made).clone();
         let mut context = match context {
             Some(context) => context,
             None => {
@@ -221,6 +317,7 @@ impl Shared {
                 lock(made).context = Some(context.clone());
                 // What a token was used with stays until bunq takes it with another.
                 if !self.state().context.as_ref().is_some_and(|context| context.is_partners) {
+                    lock(made).seen = Some(seen(&context));
                     self.keep(held, &context, trouble).await?;
                 }
                 context
@@ -230,7 +327,7 @@ impl Shared {
             let credentials = self.credentials_of(&context);
             handshake::register(&self.transport, &self.device, credentials, trouble).await?;
             context.device_registered = true;
-            lock(made).context = Some(context.clone());
+            *lock(made) = Made { key: None, seen: Some(seen(&context)), context: Some(context.clone()) };
             self.keep(held, &context, trouble).await?;
         }
         Ok(context)

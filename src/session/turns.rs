@@ -6,6 +6,7 @@
 //! while it waits, for a few at once. It has its turn when the limit has a permit for it, and not before: until then another may go
 //! first.
 
+use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -53,7 +54,8 @@ impl Turns {
     }
 
     /// Opens the session of a user in its turn, after `prepare` has made what it needs. If it fails in a way that may pass, others go
-    /// first, and it is tried again: `failed` is told. `open` makes what `prepare` could not. `look` makes a call of the partner's own.
+    /// first, and it is tried again: `failed` is told. `open` makes what `prepare` could not. Both break off with what others have done
+    /// meanwhile, and the turn is given back. `look` makes a call of the partner's own.
     ///
     /// # Errors
     ///
@@ -68,20 +70,21 @@ impl Turns {
         failed: impl Fn(&Error) + Send,
     ) -> Result<T, Error>
     where
-        P: Future<Output = Result<(), Error>> + Send,
-        O: Future<Output = Result<T, Error>> + Send,
+        P: Future<Output = Result<ControlFlow<T>, Error>> + Send,
+        O: Future<Output = Result<ControlFlow<T, T>, Error>> + Send,
         L: Future<Output = Result<(), Error>> + Send,
     {
         let place = Place::enter(&self.0, wanted)?;
         loop {
             let turn = place.turn().await?;
             let done = match turn {
-                Turn::Prepare => prepare().await.map(|()| None),
-                Turn::Open => open().await.map(Some),
-                Turn::Look => look().await.map(|()| None),
+                Turn::Prepare => prepare().await.map(|prepared| prepared.map_continue(|()| None)),
+                Turn::Open => open().await.map(|opened| opened.map_continue(Some)),
+                Turn::Look => look().await.map(|()| ControlFlow::Continue(None)),
             };
             let error = match done {
-                Ok(opened) => {
+                Ok(ControlFlow::Break(by_others)) => return Ok(by_others),
+                Ok(ControlFlow::Continue(opened)) => {
                     place.done(turn, Outcome::Works);
                     match opened {
                         Some(opened) => return Ok(opened),
@@ -100,6 +103,10 @@ impl Turns {
                     }
                 }
                 ErrorKind::ShutDown => return Err(error),
+                // What is stored, and who has its lock, says nothing of bunq.
+                ErrorKind::Context if turn != Turn::Look => return Err(error),
+                ErrorKind::Busy if turn == Turn::Open => return Err(error),
+                ErrorKind::Busy => Outcome::Works,
                 _ if error.is_retryable() => Outcome::Fails,
                 // It is no outage that the partner's own call fails for a reason of its own.
                 _ if turn == Turn::Look => Outcome::Works,

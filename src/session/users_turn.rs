@@ -1,6 +1,7 @@
 //! Whose session it is, and how it has its turn among the others.
 
 use std::any::Any;
+use std::ops::ControlFlow;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
@@ -35,7 +36,7 @@ pub(super) struct Work<P, A> {
     /// Makes what is missing before a session can be opened.
     pub(super) prepare: P,
     /// Makes it too if it is still missing, and opens a session: within a time, and before a deadline that orders it among the users
-    /// of other clients.
+    /// of other clients. Both break off with what others have done meanwhile.
     pub(super) attempt: A,
 }
 
@@ -120,7 +121,7 @@ impl UsersTurn {
         Error::new(ErrorKind::ShutDown, Sent::No, problem)
     }
 
-    /// Opens the session in its turn, and returns whether it is the first one.
+    /// Opens the session in its turn.
     async fn open<T, P, O>(
         &self,
         transport: &Arc<Transport>,
@@ -130,10 +131,10 @@ impl UsersTurn {
         >,
         trouble: &Trouble,
         deadline: Option<Instant>,
-    ) -> Result<(T, Activation), Error>
+    ) -> Result<T, Error>
     where
-        P: Future<Output = Result<(), Error>> + Send,
-        O: Future<Output = Result<T, Error>> + Send,
+        P: Future<Output = Result<ControlFlow<T>, Error>> + Send,
+        O: Future<Output = Result<ControlFlow<T, T>, Error>> + Send,
     {
         let config = transport.config();
         let wanted = Wanted { is_prepared, ..self.wanted(deadline, transport) };
@@ -164,9 +165,7 @@ impl UsersTurn {
             Either::Right(_) => Err(self.shut_down()),
             Either::Left((opened, _)) => {
                 trouble.note(None);
-                let opened = opened?;
-                let is_activated = self.is_activated.swap(true, Ordering::Relaxed);
-                Ok((opened, if is_activated { Activation::Before } else { Activation::Now }))
+                opened
             }
         }
     }
@@ -237,30 +236,30 @@ impl Owner {
         }));
     }
 
-    /// Tells that a session was opened with the credential of a user, whoever has opened it.
-    pub(super) fn activated(&self) {
-        if let Self::User(turn) = self {
-            turn.is_activated.store(true, Ordering::Relaxed);
+    /// Notes that a session was opened with the credential of a user, whoever has opened it.
+    pub(super) fn activated(&self) -> Activation {
+        match self {
+            Self::User(turn) if !turn.is_activated.swap(true, Ordering::Relaxed) => Activation::Now,
+            Self::User(_) | Self::Partner(_) => Activation::Before,
         }
     }
 
-    /// Opens the session by attempts, each within a time. What it returns with it is to be [told](Self::tell).
+    /// Opens the session by attempts, each within a time.
     pub(super) async fn open<T, P, O>(
         &self,
         transport: &Arc<Transport>,
         work: Work<impl Fn() -> P + Send, impl Fn(Duration, Option<Instant>) -> O + Send>,
         trouble: &Trouble,
         deadline: Option<Instant>,
-    ) -> Result<(T, Activation), Error>
+    ) -> Result<T, Error>
     where
-        P: Future<Output = Result<(), Error>> + Send,
-        O: Future<Output = Result<T, Error>> + Send,
+        P: Future<Output = Result<ControlFlow<T>, Error>> + Send,
+        O: Future<Output = Result<ControlFlow<T, T>, Error>> + Send,
     {
         match self {
-            Self::Partner(_) => {
-                let opened = (work.attempt)(transport.config().operation_timeout, None).await?;
-                Ok((opened, Activation::Before))
-            }
+            Self::Partner(_) => match (work.attempt)(transport.config().operation_timeout, None).await? {
+                ControlFlow::Break(ended) | ControlFlow::Continue(ended) => Ok(ended),
+            },
             Self::User(user) => user.open(transport, work, trouble, deadline).await,
         }
     }

@@ -9,6 +9,7 @@ use bunq_partner::{
     BoxFuture, Client, ContextLock, ContextStore, Environment, Error, ErrorKind, FileStore, Operation, Secret, Sent,
 };
 use bunq_partner_sandbox::{Fault, Injection, Sandbox};
+use futures_util::future::join_all;
 
 use crate::common::{Folder, Log, MemoryStore, at_once, calls, id, ready};
 
@@ -61,6 +62,24 @@ async fn a_restart_with_a_dead_session_opens_only_a_session() {
     first.provisions().get(id).await.unwrap();
     // The second client has the dead session too, and loads the new one from the store.
     second.provisions().get(id).await.unwrap();
+    assert_eq!(handshakes(&sandbox), [1, 1, 2]);
+}
+
+/// All of them know that it is dead, and one opens another.
+#[tokio::test]
+async fn a_dead_session_is_replaced_once_by_all_clients_of_a_store_together() {
+    test_timeout::start();
+    let (sandbox, store) = (start().await, MemoryStore::default());
+    let client = || sandbox.client().retry(at_once()).context_store(store.clone()).build().unwrap();
+    let clients = [client(), client(), client()];
+    for client in &clients {
+        client.open_session().await.unwrap();
+    }
+    assert_eq!(handshakes(&sandbox), [1, 1, 1]);
+    sandbox.end_sessions();
+    let called = join_all(clients.iter().map(async |client| client.api().get_installation().await)).await;
+    assert!(called.iter().all(Result::is_ok), "{called:?}");
+    assert_eq!(calls(&sandbox, "GET", "/installation").len(), 2 * clients.len());
     assert_eq!(handshakes(&sandbox), [1, 1, 2]);
 }
 

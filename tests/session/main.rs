@@ -20,4 +20,5 @@ mod resetting_users;
 mod session;
 mod several_runtimes;
 mod user_installations;
+mod waiting_users;
 mod without_a_runtime;

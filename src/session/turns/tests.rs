@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-use futures_util::future::join_all;
+use futures_util::future::{FutureExt as _, join_all};
 use tokio::time::{sleep, sleep_until};
 
 use super::super::queue::MAX_PREPARED_AT_ONCE;
@@ -66,7 +66,7 @@ impl Bank {
             false => Ok(()),
         };
         let wanted = self.wanted(id, life, self.turns.ticket());
-        self.turns.open(wanted, nothing, || self.exchange(id), look, |_| ()).await
+        self.turns.open_alone(wanted, nothing, || self.exchange(id), look, |_| ()).await
     }
 
     /// The first session of a user, whose credential lives for so long.
@@ -76,6 +76,27 @@ impl Bank {
 
     fn opened(&self) -> Vec<u64> {
         lock(&self.opened).iter().map(|(id, _)| *id).collect()
+    }
+}
+
+impl Turns {
+    /// Opens a session that nobody else opens.
+    async fn open_alone<T, P, O, L>(
+        &self,
+        wanted: Wanted<'_>,
+        prepare: impl Fn() -> P + Send + Sync,
+        open: impl Fn() -> O + Send + Sync,
+        look: impl Fn() -> L + Send,
+        failed: impl Fn(&Error) + Send,
+    ) -> Result<T, Error>
+    where
+        P: Future<Output = Result<(), Error>> + Send,
+        O: Future<Output = Result<T, Error>> + Send,
+        L: Future<Output = Result<(), Error>> + Send,
+    {
+        let prepare = || prepare().map(|prepared| prepared.map(ControlFlow::Continue));
+        let open = || open().map(|opened| opened.map(ControlFlow::Continue));
+        self.open(wanted, prepare, open, look, failed).await
     }
 }
 
@@ -242,7 +263,7 @@ async fn a_call_that_the_partner_cannot_make_shows_no_outage() {
             };
             let look = move || async move { Err(Error::new(kind, Sent::No, "the partner's own trouble")) };
             let wanted = bank.wanted(id, LIFE, bank.turns.ticket());
-            async move { bank.turns.open(wanted, nothing, attempt, look, |_| ()).await }
+            async move { bank.turns.open_alone(wanted, nothing, attempt, look, |_| ()).await }
         };
         let users = join_all((1..=20).map(open)).await;
         assert!(users[..4].iter().all(|user| user.as_ref().is_err_and(|error| error.kind() == ErrorKind::Server)));
@@ -272,7 +293,7 @@ async fn a_future_that_is_dropped_or_not_polled_holds_up_nobody() {
         has_turn.store(true, Ordering::Relaxed);
         std::future::pending()
     };
-    let never = bank.turns.open::<(), _, _, _>(wanted, nothing, open, async || Ok(()), |_| ());
+    let never = bank.turns.open_alone::<(), _, _, _>(wanted, nothing, open, async || Ok(()), |_| ());
     let mut never = Box::pin(never);
     while !has_turn.load(Ordering::Relaxed) {
         assert!(futures_util::poll!(&mut never).is_pending());
@@ -333,7 +354,7 @@ async fn a_replaced_credential_waits_no_longer() {
         is_withdrawn.store(true, Ordering::Relaxed);
         bank.turns.withdraw(wanted.ticket);
     };
-    let open = || bank.turns.open(wanted, nothing, || bank.exchange(1), async || Ok(()), |_| ());
+    let open = || bank.turns.open_alone(wanted, nothing, || bank.exchange(1), async || Ok(()), |_| ());
     let (opened, ()) = tokio::join!(open(), replaced);
     for opened in [opened, open().await] {
         assert_eq!(opened.unwrap_err().kind(), ErrorKind::CredentialSpent);
@@ -350,7 +371,7 @@ async fn a_renewal_that_cannot_be_in_time_is_told_when_a_place_is_free() {
     let renewal = Wanted { is_renewal: true, ..bank.wanted(9, INTERVAL * 2, bank.turns.ticket()) };
     let renew = async {
         tokio::task::yield_now().await;
-        bank.turns.open(renewal, nothing, || bank.exchange(9), async || Ok(()), |_| ()).await
+        bank.turns.open_alone(renewal, nothing, || bank.exchange(9), async || Ok(()), |_| ()).await
     };
     let (first, second, refused) = tokio::join!(bank.open(1, INTERVAL), bank.open(2, INTERVAL * 2), renew);
     assert!(first.is_ok() && second.is_ok());
@@ -424,7 +445,7 @@ async fn a_limit_that_others_have_used_up_counts_against_nobody() {
             bank.exchange(id).await
         };
         let wanted = bank.wanted(id, LIFE, bank.turns.ticket());
-        async move { bank.turns.open(wanted, nothing, attempt, async || Ok(()), |_| ()).await }
+        async move { bank.turns.open_alone(wanted, nothing, attempt, async || Ok(()), |_| ()).await }
     };
     let users = join_all((1..=40).map(open)).await;
     assert!(users.iter().all(Result::is_ok), "{users:?}");
@@ -469,7 +490,7 @@ fn several_runtimes_share_the_turns() {
                             going.fetch_sub(1, Ordering::Relaxed);
                             Ok(())
                         };
-                        turns.open(wanted, nothing, open, async || Ok(()), |_| ()).await.unwrap();
+                        turns.open_alone(wanted, nothing, open, async || Ok(()), |_| ()).await.unwrap();
                     }
                 });
             });
@@ -498,7 +519,7 @@ async fn a_few_are_prepared_at_once() {
             bank.exchange(id).await
         };
         let wanted = Wanted { is_prepared: false, ..bank.wanted(id, LIFE, bank.turns.ticket()) };
-        async move { bank.turns.open(wanted, prepare, open, async || Ok(()), |_| ()).await }
+        async move { bank.turns.open_alone(wanted, prepare, open, async || Ok(()), |_| ()).await }
     });
     assert!(join_all(users).await.iter().all(Result::is_ok));
     assert_eq!(most.load(Ordering::Relaxed), MAX_PREPARED_AT_ONCE);
@@ -526,7 +547,7 @@ async fn what_is_refused_for_its_rate_waits() {
             Ok(())
         };
         let wanted = Wanted { is_prepared: false, ..bank.wanted(1, LIFE, bank.turns.ticket()) };
-        let first = bank.turns.open(wanted, prepare, open, async || Ok(()), |_| ());
+        let first = bank.turns.open_alone(wanted, prepare, open, async || Ok(()), |_| ());
         let (first, second) = tokio::join!(first, bank.open(2, LIFE));
         assert!(first.is_ok() && second.is_ok());
         assert_eq!((*lock(&opened), bank.opened()), (Some((pause * 3).max(30)), vec![2]));
@@ -534,7 +555,8 @@ async fn what_is_refused_for_its_rate_waits() {
         let bank = Bank::new(Duration::ZERO, None);
         let refused = async || Err(limited(&Operation::CREATE_DEVICE_SERVER).with_retry_after(Some(LIFE)));
         let wanted = Wanted { is_prepared: false, ..bank.wanted(1, LIFE / 2, bank.turns.ticket()) };
-        let error = bank.turns.open(wanted, refused, || bank.exchange(1), async || Ok(()), |_| ()).await.unwrap_err();
+        let error =
+            bank.turns.open_alone(wanted, refused, || bank.exchange(1), async || Ok(()), |_| ()).await.unwrap_err();
         assert_eq!(
             (error.kind(), error.sent(), bank.began.elapsed()),
             (ErrorKind::RateLimited, Sent::No, Duration::ZERO)
@@ -549,7 +571,7 @@ async fn what_is_refused_for_its_rate_waits() {
         true => bank.exchange(1).await,
     };
     let wanted = bank.wanted(1, LIFE, bank.turns.ticket());
-    let first = bank.turns.open(wanted, nothing, attempt, async || Ok(()), |_| ());
+    let first = bank.turns.open_alone(wanted, nothing, attempt, async || Ok(()), |_| ());
     let (first, second) = tokio::join!(first, bank.open(2, LIFE));
     assert!(first.is_ok() && second.is_ok());
     assert_eq!(bank.opened(), [1, 2]);
@@ -568,7 +590,7 @@ async fn nothing_is_made_for_what_is_refused() {
         Ok(())
     };
     let wanted = Wanted { is_prepared: false, ..bank.wanted(1, INTERVAL / 2, bank.turns.ticket()) };
-    let refused = bank.turns.open(wanted, prepare, || bank.exchange(1), async || Ok(()), |_| ()).await;
+    let refused = bank.turns.open_alone(wanted, prepare, || bank.exchange(1), async || Ok(()), |_| ()).await;
     assert_eq!(refused.unwrap_err().kind(), ErrorKind::RateLimited);
     assert!(!is_made.load(Ordering::Relaxed));
 }
