@@ -5,6 +5,8 @@ use std::ffi::OsString;
 use std::sync::Arc;
 use std::time::Duration;
 
+use reqwest::Url;
+
 use crate::api_key;
 use crate::client::Client;
 use crate::custody::{Custody, Records};
@@ -13,6 +15,7 @@ use crate::error::Error;
 use crate::operation::{Operation, RateLimit};
 use crate::provisions::ProvisionsConfig;
 use crate::retry::RetryPolicy;
+use crate::sealing::{ApiKeySealer, KeySealer, Rekey, Rekeyed, SealedCustody, SealedStore, Sealing};
 use crate::session::context::{ContextStore, Identity};
 use crate::session::handshake::{Device, SigningKeys};
 use crate::session::turns::Turns;
@@ -45,6 +48,14 @@ struct Limits {
     permits: Option<Arc<dyn PermitStore>>,
 }
 
+/// A bank, and the key for it, both checked.
+struct Bank {
+    api_key: Secret,
+    url: Url,
+    /// The host that plain HTTP is allowed to.
+    plain_http: Option<String>,
+}
+
 /// Builds a [`Client`]. Settings that contradict each other are refused before anything is sent.
 #[derive(Debug, Clone)]
 #[must_use = "a builder does nothing until it is built"]
@@ -58,6 +69,8 @@ pub struct ClientBuilder {
     /// `None` keeps the context in memory.
     store: Option<Arc<dyn ContextStore>>,
     custody: Option<Arc<dyn Custody>>,
+    /// `None` seals with the API key.
+    key_sealer: Option<Arc<dyn KeySealer>>,
     user_installation: UserInstallation,
     config: TransportConfig,
     observer: Option<Arc<dyn ExchangeObserver>>,
@@ -76,6 +89,7 @@ impl ClientBuilder {
             signing_keys: SigningKeys::default(),
             store: None,
             custody: None,
+            key_sealer: None,
             user_installation: UserInstallation::default(),
             config: TransportConfig::default(),
             observer: None,
@@ -189,6 +203,16 @@ impl ClientBuilder {
     /// default is none, with which the client cannot act for users.
     pub fn custody(mut self, custody: impl Custody) -> Self {
         self.custody = Some(Arc::new(custody));
+        self
+    }
+
+    /// Sets what seals the keys under which all is sealed that is kept in the [context store](Self::context_store) and in
+    /// [custody](Self::custody): a key in a vault, for example. The default is an [`ApiKeySealer`] of the API key.
+    ///
+    /// When it changes, or the API key while that is the default, what was kept is refused until it is [sealed anew](Self::rekey). Texts of
+    /// earlier versions, which are readable, are used as they are, and sealed when they are written next.
+    pub fn key_sealer(mut self, sealer: impl KeySealer) -> Self {
+        self.key_sealer = Some(Arc::new(sealer));
         self
     }
 
@@ -399,13 +423,7 @@ impl ClientBuilder {
     /// [`HttpConfig`] contains something that cannot be used;
     /// [`ErrorKind::Internal`](crate::ErrorKind::Internal) if TLS cannot be set up on this machine.
     pub fn build(self) -> Result<Client, Error> {
-        let missing = || Error::invalid_input("api_key", "it is missing: give one to the builder");
-        let api_key = self.api_key.ok_or_else(missing)?;
-        api_key::check(&api_key, self.environment)?;
-        let plain_http = self.config.plain_http.as_deref();
-        let plain_http = plain_http.map(|host| check_plain_http(host, self.environment, &api_key)).transpose()?;
-        let url =
-            check_base_url(self.base_url.as_deref().unwrap_or(self.environment.base_url()), plain_http.as_deref())?;
+        let Bank { api_key, url, plain_http } = self.bank()?;
         if let Some(host) = plain_http.filter(|_| url.scheme() == "http" && !is_loopback(&url)) {
             tracing::warn!(host, "calls are sent by plain HTTP: whoever is on the way can read and change them");
         }
@@ -428,6 +446,7 @@ impl ClientBuilder {
         let limits = Arc::new(RateLimits::new(documented, set, scope, permits));
         let base_url = url.as_str().trim_end_matches('/');
         let identity = Identity::new(self.environment, base_url, &api_key);
+        let sealing = sealing(self.key_sealer, &api_key, &identity)?;
         let api_key_fingerprint = identity.api_key_fingerprint().into();
         let caller = limits.caller(base_url.into(), api_key_fingerprint, Role::Partner);
         let transport = Arc::new(Transport::new(&url, limits, caller, config, self.observer)?);
@@ -436,12 +455,79 @@ impl ClientBuilder {
         let Self { user_installation, permitted_ips, signing_keys, .. } = self;
         let device = Device { api_key, user_installation: None, description, permitted_ips, signing_keys };
         let turns = Turns::new(Arc::clone(transport.limits()), transport.config().operation_timeout);
-        let records =
-            self.custody.map(|custody| Records::new(custody, identity.clone(), transport.config().operation_timeout));
+        let records = self.custody.map(|custody| {
+            let custody = Arc::new(SealedCustody::new(custody, sealing.clone()));
+            Records::new(custody, identity.clone(), transport.config().operation_timeout)
+        });
+        let store = self.store.map(|store| -> Arc<dyn ContextStore> { Arc::new(SealedStore::new(store, sealing)) });
         let owner = Owner::Partner(turns.clone());
-        let session = Session::new(Arc::clone(&transport), device, identity, self.store, owner, None);
+        let session = Session::new(Arc::clone(&transport), device, identity, store, owner, None);
         Ok(Client::new(self.environment, transport, session, self.provisions, turns, records, user_installation))
     }
+
+    /// Seals anew, for this API key and this [key sealer](Self::key_sealer), what is in the [context store](Self::context_store) and in
+    /// [custody](Self::custody) and was sealed by `old`; also what an earlier version has kept readable, for this API key or that of an
+    /// `old` [`ApiKeySealer`]. Nothing is sent.
+    ///
+    /// Do it when the API key or the key sealer changes, with the new one in this builder: without it the tokens of users, which bunq
+    /// shows once, cannot be opened any more. Each text is replaced at once, under its lock, so it may end at any point: call it again,
+    /// and it goes on. What neither key opens is left as it is, and named.
+    ///
+    /// Of the partner's own context, a new API key keeps the installation; the client registers its device and opens a session for
+    /// it. Clients with the old key that are still running get errors. Stop them before: a user that one of them takes into custody
+    /// meanwhile is sealed with the old key.
+    ///
+    /// ```no_run
+    /// use bunq_partner::{ApiKeySealer, Client, Environment, FileCustody, FileStore, Secret};
+    ///
+    /// # async fn run(old: Secret, new: Secret) -> Result<(), bunq_partner::Error> {
+    /// let client = Client::builder(Environment::Production).api_key(new).context_store(FileStore::new("bunq.json"));
+    /// let client = client.custody(FileCustody::new("users"));
+    /// let rekeyed = client.clone().rekey(ApiKeySealer::new(old)).await?;
+    /// for refused in &rekeyed.refused {
+    ///     eprintln!("{refused}");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) as for [`build`](Self::build), and if there is neither a context store nor
+    /// a custody; [`ErrorKind::Context`](crate::ErrorKind::Context) if one of them cannot be used, or a key cannot be asked. What was sealed anew until
+    /// then stays so.
+    pub async fn rekey(self, old: impl KeySealer) -> Result<Rekeyed, Error> {
+        let Bank { api_key, url, .. } = self.bank()?;
+        if self.store.is_none() && self.custody.is_none() {
+            return Err(Error::invalid_input(
+                "custody",
+                "there is nothing to seal anew: name a custody, or a context store",
+            ));
+        }
+        let patience = self.config.checked()?.operation_timeout;
+        let identity = Identity::new(self.environment, url.as_str().trim_end_matches('/'), &api_key);
+        let new = sealing(self.key_sealer, &api_key, &identity)?;
+        let old = Sealing::new(Arc::new(old), identity.clone())?;
+        Rekey::new(old, new, identity, patience).run(self.store.as_deref(), self.custody.as_deref()).await
+    }
+
+    /// Checks whose client it is, and where it calls.
+    fn bank(&self) -> Result<Bank, Error> {
+        let missing = || Error::invalid_input("api_key", "it is missing: give one to the builder");
+        let api_key = self.api_key.clone().ok_or_else(missing)?;
+        api_key::check(&api_key, self.environment)?;
+        let plain_http = self.config.plain_http.as_deref();
+        let plain_http = plain_http.map(|host| check_plain_http(host, self.environment, &api_key)).transpose()?;
+        let url =
+            check_base_url(self.base_url.as_deref().unwrap_or(self.environment.base_url()), plain_http.as_deref())?;
+        Ok(Bank { api_key, url, plain_http })
+    }
+}
+
+/// Seals with the API key, unless another key is set.
+fn sealing(sealer: Option<Arc<dyn KeySealer>>, api_key: &Secret, identity: &Identity) -> Result<Sealing, Error> {
+    let sealer = sealer.unwrap_or_else(|| Arc::new(ApiKeySealer::new(api_key.clone())));
+    Sealing::new(sealer, identity.clone())
 }
 
 /// Checks that plain HTTP may be allowed, and returns the host as it is in a URL.

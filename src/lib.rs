@@ -32,6 +32,7 @@ mod provisions;
 mod receipts;
 mod reconcile;
 mod retry;
+mod sealing;
 mod session;
 mod sync;
 pub mod text;
@@ -69,6 +70,7 @@ pub use papers::{
 pub use provisions::{List, Provisions, WaitingFor};
 pub use receipts::{InvalidReceipt, Receipt, ReceiptFile, ReceiptReader};
 pub use retry::RetryPolicy;
+pub use sealing::{ApiKeySealer, KeySealer, Rekeyed};
 pub use session::context::{ContextLock, ContextStore, FileStore};
 pub use session::{ContextSummary, SessionUser, UserInstallation, UserKind};
 pub use transport::credentials::BoxFuture;

@@ -34,7 +34,7 @@ use bunq_partner::{
 use bunq_partner_sandbox::{
     CallLogEntry, DeadToken, Fault, Injection, ReceivedSignature, Sandbox, SandboxBuilder, SeedInquiry,
 };
-use common::{Log, MemoryStore};
+use common::{Log, MemoryStore, resealed, unsealed};
 use futures_util::StreamExt as _;
 use futures_util::future::join_all;
 use tokio::time::timeout;
@@ -702,10 +702,12 @@ impl Block {
             let entry = self.custody.entry(id).await.unwrap().unwrap();
             let mut kept = self.kept_of_user().await.unwrap();
             kept["context"]["session"] = serde_json::Value::Null;
+            let sealed = self.custody.load(id).await.unwrap().unwrap();
+            let kept = resealed(sealed.expose(), &kept, &self.sandbox.api_key());
             let lock = self.custody.lock(id).await.unwrap();
-            self.custody.save(&lock, entry, kept.to_string().into()).await.unwrap();
+            self.custody.save(&lock, entry, kept.into()).await.unwrap();
         } else if let Some(kept) = self.store.stored() {
-            let mut kept: serde_json::Value = serde_json::from_str(kept.expose()).unwrap();
+            let mut kept = unsealed(kept.expose(), &self.sandbox.api_key());
             kept["session"] = serde_json::Value::Null;
             self.store.replace(&kept.to_string());
         }
@@ -716,7 +718,7 @@ impl Block {
     /// What the custody keeps of the user.
     async fn kept_of_user(&self) -> Option<serde_json::Value> {
         let text = self.custody.load(self.user.as_ref()?.provision_id()).await.unwrap()?;
-        Some(serde_json::from_str(text.expose()).unwrap())
+        Some(unsealed(text.expose(), &self.sandbox.api_key()))
     }
 
     /// Checks all requests, and collects the secrets in them and in their responses.
@@ -733,7 +735,7 @@ impl Block {
             self.secrets.extend(call.header("x-bunq-client-authentication").map(str::to_owned));
         }
         self.secrets.insert(self.sandbox.api_key().expose().to_owned());
-        let partners = self.store.stored().map(|kept| serde_json::from_str(kept.expose()).unwrap());
+        let partners = self.store.stored().map(|kept| unsealed(kept.expose(), &self.sandbox.api_key()));
         let users = self.kept_of_user().await.map(|mut kept| kept["context"].take());
         for kept in [partners, users].into_iter().flatten().filter(|kept: &serde_json::Value| !kept.is_null()) {
             for secret in ["/api_key_fingerprint", "/installation/signing_key", "/installation/token"] {

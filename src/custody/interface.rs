@@ -10,6 +10,9 @@ use crate::session::context::ContextLock;
 use crate::transport::credentials::BoxFuture;
 use crate::types::{ProvisionId, Secret, Timestamp, UserId};
 
+/// The length of the longest text, in bytes. A record that is sealed is a third longer than it was.
+pub(super) const MAX_TEXT_LEN: usize = 128 * 1024;
+
 /// What a custody tells of a user. Nothing in it is secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -59,8 +62,8 @@ pub enum CustodyFilter {
 /// Keeps what is needed to act for provisioned users: for each, the token of its credential and the keys of its session.
 ///
 /// [`FileCustody`](crate::FileCustody) is the usual choice. Write one of your own for a database or a vault: it keeps an opaque,
-/// secret text of at most 64 KiB for each user, and an entry without secrets beside it, by which users are listed. The client
-/// makes and reads the texts.
+/// secret text of at most 128 KiB for each user, and an entry without secrets beside it, by which users are listed. The client
+/// makes and reads the texts, which are sealed: see [`KeySealer`](crate::KeySealer).
 ///
 /// A lost token cannot be had again: bunq shows it once, and the user must be reset. So an implementation promises:
 ///

@@ -22,7 +22,7 @@ pub(crate) use self::index::Granted;
 pub use self::interface::{Custody, CustodyEntry, CustodyFilter};
 pub(crate) use self::kept::{Kept, NewToken, Records};
 pub use self::memory::MemoryCustody;
-pub(crate) use self::record::{CLOCK_TOLERANCE, UserRecord};
+pub(crate) use self::record::{CLOCK_TOLERANCE, REMEDY, UserRecord};
 pub(crate) use self::step_list::Step;
 pub(crate) use self::steps::Steps;
 

@@ -1,4 +1,5 @@
-//! The record of a user: JSON, with the number of its format, bound to the bank, the partner's key and the provision that it is of.
+//! The record of a user: JSON, with the number of its format, bound to the bank and the provision that it is of. Those of format 1 are
+//! readable where they are kept, and bound to the partner's key; later ones are sealed, above this layer.
 //!
 //! A record that does not fit is refused and never replaced: its token may be the only copy.
 
@@ -18,10 +19,10 @@ use crate::transport::credentials::can_be_sent;
 use crate::types::{CredentialId, ProvisionId, Secret, Timestamp, UserId, exposed, from_json};
 
 /// The format that this version writes, and the newest that it reads.
-const FORMAT: u64 = 1;
+const FORMAT: u64 = 2;
 
-/// The length of the longest record, in bytes.
-pub(super) const MAX_LEN: usize = 64 * 1024;
+/// The length of the longest record, in bytes, before it is sealed.
+const MAX_LEN: usize = 64 * 1024;
 
 /// What a record has beside its context and its steps takes less. A buffer that grows leaves copies of the secrets in memory.
 const CAPACITY: usize = 16 * 1024;
@@ -61,8 +62,9 @@ struct StoredRecord<'a> {
     bunq_partner_user: u64,
     environment: String,
     base_url: String,
-    #[serde(serialize_with = "exposed")]
-    api_key_fingerprint: Secret,
+    /// In format 1.
+    #[serde(default, skip_serializing)]
+    api_key_fingerprint: Option<Secret>,
     provision_id: ProvisionId,
     external_uuid: Option<Uuid>,
     credential_id: Option<CredentialId>,
@@ -83,13 +85,13 @@ struct StoredRecord<'a> {
 
 impl UserRecord {
     /// Returns the text to keep.
-    pub(super) fn encode(&self, identity: &Identity, id: ProvisionId) -> Result<Secret, String> {
+    pub(crate) fn encode(&self, identity: &Identity, id: ProvisionId) -> Result<Secret, String> {
         let context = self.context.as_ref().map(|context| serde_json::from_str(context.expose())).transpose();
         let stored = StoredRecord {
             bunq_partner_user: FORMAT,
             environment: identity.environment().to_string(),
             base_url: identity.base_url().to_owned(),
-            api_key_fingerprint: identity.api_key_fingerprint().into(),
+            api_key_fingerprint: None,
             provision_id: id,
             external_uuid: self.external_uuid,
             credential_id: self.credential_id,
@@ -114,7 +116,7 @@ impl UserRecord {
     /// # Errors
     ///
     /// The problem, as the end of a sentence about the record, and what to do.
-    pub(super) fn decode(text: &Secret, identity: &Identity, id: ProvisionId) -> Result<Self, String> {
+    pub(crate) fn decode(text: &Secret, identity: &Identity, id: ProvisionId) -> Result<Self, String> {
         // serde_json's message may quote a secret, so only the position is shown.
         let broken =
             |error: serde_json::Error| damaged(format_args!("line {}, column {}", error.line(), error.column()));
@@ -129,7 +131,12 @@ impl UserRecord {
         }
         let stored: StoredRecord<'_> = from_json(json).map_err(broken)?;
         let (environment, base_url) = (&stored.environment, &stored.base_url);
-        if let Some((what, belongs)) = identity.difference(environment, base_url, &stored.api_key_fingerprint) {
+        let other = match &stored.api_key_fingerprint {
+            Some(fingerprint) => identity.difference(environment, base_url, fingerprint),
+            None if format > 1 => identity.other_bank(environment, base_url),
+            None => return Err(damaged("the fingerprint of the API key")),
+        };
+        if let Some((what, belongs)) = other {
             return Err(format!("{belongs} and was left as it is: use a custody for each {what}"));
         }
         if stored.provision_id != id {
@@ -153,7 +160,7 @@ impl UserRecord {
         })
     }
 
-    pub(super) fn entry(&self, provision_id: ProvisionId) -> CustodyEntry {
+    pub(crate) fn entry(&self, provision_id: ProvisionId) -> CustodyEntry {
         let &Self { external_uuid, user_id, granted_by, expiry, is_activated, .. } = self;
         let entry = CustodyEntry::new(provision_id);
         CustodyEntry { external_uuid, user_id, granted_by, expiry, is_activated, ..entry }
@@ -192,7 +199,7 @@ impl UserRecord {
 }
 
 /// What to do about a record that is of no use.
-pub(super) const REMEDY: &str = "put back a copy that fits, or take this one out of the custody and reset the user";
+pub(crate) const REMEDY: &str = "put back a copy that fits, or take this one out of the custody and reset the user";
 
 fn damaged(what: impl fmt::Display) -> String {
     format!("is damaged ({what}) and was left as it is: {REMEDY}")

@@ -105,14 +105,12 @@ async fn the_format_is_stable() {
     .unwrap();
     Steps::new(kept).done(&Operation::CREATE_OAUTH_CLIENT, &"planted request", 9).await.unwrap();
     let mut record = stored(&custody).await;
-    assert!(record["api_key_fingerprint"].take().is_string());
     assert!(record["steps"][0]["at"].take().is_string());
     assert_eq!(session(&mut record), serde_json::from_str::<Value>(NAMED).unwrap());
     let expected = json!({
-        "bunq_partner_user": 1,
+        "bunq_partner_user": 2,
         "environment": "sandbox",
         "base_url": BASE_URL,
-        "api_key_fingerprint": null,
         "provision_id": 7,
         "external_uuid": "5f3f2a4e-0b0e-4c39-8f5e-000000001015",
         "credential_id": 8,
@@ -221,9 +219,14 @@ async fn what_does_not_fit_is_refused_and_left_as_it_is() {
         refusal(|record| record["api_key_fingerprint"] = json!("print")).await,
         "belongs to another API key and was left as it is: use a custody for each API key"
     );
+    // Those of the version before are bound to the key, and no others are readable where they are kept.
     assert_eq!(
-        refusal_of(&custody, r#"{"bunq_partner_user": 2, "token": 7}"#).await,
-        "has format 2, but this version of bunq-partner knows formats up to 1; it was left as it is: use the version that wrote it"
+        refusal(|record| record["bunq_partner_user"] = json!(1)).await,
+        damaged("the fingerprint of the API key")
+    );
+    assert_eq!(
+        refusal_of(&custody, r#"{"bunq_partner_user": 3, "token": 7}"#).await,
+        "has format 3, but this version of bunq-partner knows formats up to 2; it was left as it is: use the version that wrote it"
     );
     let long = " ".repeat(64 * 1024) + &whole;
     assert_eq!(

@@ -9,8 +9,8 @@ use std::thread;
 use zeroize::Zeroizing;
 
 use super::head::{self, HEAD_LEN};
-use super::interface::{CustodyEntry, CustodyFilter};
-use super::record::{MAX_LEN, REMEDY};
+use super::interface::{CustodyEntry, CustodyFilter, MAX_TEXT_LEN};
+use super::record::REMEDY;
 use crate::error::Error;
 use crate::files::{
     check_own_folder, create_kept, create_own_folder, for_owner_alone, open_kept, open_kept_with, read_text,
@@ -127,7 +127,7 @@ impl UserFolder {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             opened => opened.map_err(|error| self.refused_of(id, error))?,
         };
-        let whole = read_text(file, HEAD_LEN + MAX_LEN).map_err(|error| match error.kind() {
+        let whole = read_text(file, HEAD_LEN + MAX_TEXT_LEN).map_err(|error| match error.kind() {
             io::ErrorKind::InvalidData => self.refused_of(id, format_args!("{error}, so it is no record: {REMEDY}")),
             _ => self.refused_of(id, error),
         })?;

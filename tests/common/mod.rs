@@ -1,6 +1,8 @@
 //! Shared parts of the tests: a bunq on loopback, a client for it, and a store.
 
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(dead_code, unused_imports, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod sealed;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -12,6 +14,8 @@ use bunq_partner::{
     NewProvision, ProvisionId, RetryPolicy, Secret, UserClient, Uuid, Waiter,
 };
 use bunq_partner_sandbox::{CallLogEntry, Sandbox};
+
+pub use self::sealed::{resealed, unsealed};
 
 pub async fn start() -> (Sandbox, Client) {
     let sandbox = Sandbox::start().await.unwrap();
@@ -63,6 +67,20 @@ pub async fn user_of(sandbox: &Sandbox, id: ProvisionId) -> UserClient {
 /// Uses the credential of a provision, whose token is lost then.
 pub async fn use_elsewhere(sandbox: &Sandbox, id: ProvisionId) {
     user_of(sandbox, id).await;
+}
+
+/// The same bank, at the same address, which has replaced the partner's API key.
+pub async fn with_key(sandbox: Sandbox, api_key: &str) -> Sandbox {
+    let mut state: serde_json::Value = serde_json::from_str(sandbox.saved_state().unwrap().expose()).unwrap();
+    let port = sandbox.base_url().rsplit(':').next().unwrap().trim_end_matches("/v1").parse().unwrap();
+    state["api_key"] = api_key.into();
+    drop(sandbox);
+    loop {
+        match Sandbox::builder().saved_state(state.to_string().into()).port(port).start().await {
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => tokio::task::yield_now().await,
+            started => return started.unwrap(),
+        }
+    }
 }
 
 /// The calls of `method` on a path that ends in `path`.

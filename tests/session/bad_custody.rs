@@ -11,7 +11,7 @@ use bunq_partner_sandbox::{Fault, Injection, Sandbox};
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 
-use crate::common::{Folder, at_once};
+use crate::common::{Folder, at_once, resealed, unsealed};
 
 fn client(sandbox: &Sandbox, folder: &Path) -> Client {
     sandbox.client().retry(at_once()).custody(FileCustody::new(folder)).build().unwrap()
@@ -24,17 +24,18 @@ fn in_hours(hours: i64) -> Value {
 }
 
 /// What becomes of a user whose record was edited so, and how many calls were made meanwhile.
-async fn refused(is_used: bool, edit: impl Fn(&Path, &mut Value) -> Option<String>) -> (Vec<Error>, usize) {
+async fn refused(is_used: bool, edit: impl Fn(&Path, &str, &mut Value) -> Option<String>) -> (Vec<Error>, usize) {
     let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
     let users = folder.path("users");
     own_folder(&users);
     let id = sandbox.populate(1)[0];
     client(&sandbox, &users).users().activate(id).await.unwrap();
-    let (file, head, mut record) = stored(&users, id);
+    let (file, head, sealed) = stored(&users, id);
+    let mut record = unsealed(&sealed, &sandbox.api_key());
     if !is_used {
         (record["is_activated"], record["context"]) = (json!(false), Value::Null);
     }
-    let text = edit(&file, &mut record).unwrap_or_else(|| record.to_string());
+    let text = edit(&file, &sealed, &mut record).unwrap_or_else(|| resealed(&sealed, &record, &sandbox.api_key()));
     let text = format!("{head}\n{text}");
     fs::write(&file, &text).unwrap();
     sandbox.take_call_log();
@@ -50,12 +51,27 @@ async fn refused(is_used: bool, edit: impl Fn(&Path, &mut Value) -> Option<Strin
     (errors, sandbox.call_log().len())
 }
 
-/// The file of a user, the first line in it, and the record below that.
-fn stored(users: &Path, id: ProvisionId) -> (PathBuf, String, Value) {
+/// The file of a user, the first line in it, and the sealed record below that.
+fn stored(users: &Path, id: ProvisionId) -> (PathBuf, String, String) {
     let file = users.join(format!("{id}.json"));
     let text = fs::read_to_string(&file).unwrap();
     let (head, record) = text.split_once('\n').unwrap();
-    (file, head.to_owned(), serde_json::from_str(record).unwrap())
+    (file, head.to_owned(), record.to_owned())
+}
+
+/// Changes the record of a user.
+fn change(sandbox: &Sandbox, users: &Path, id: ProvisionId, change: impl FnOnce(&mut Value)) {
+    let (file, head, sealed) = stored(users, id);
+    let mut record = unsealed(&sealed, &sandbox.api_key());
+    change(&mut record);
+    fs::write(file, format!("{head}\n{}", resealed(&sealed, &record, &sandbox.api_key()))).unwrap();
+}
+
+/// A text with another value of one member.
+fn with(text: &str, member: &str, value: Value) -> Option<String> {
+    let mut text: Value = serde_json::from_str(text).unwrap();
+    text[member] = value;
+    Some(text.to_string())
 }
 
 fn own_folder(path: &Path) {
@@ -68,41 +84,33 @@ fn own_folder(path: &Path) {
 #[tokio::test]
 async fn nothing_is_sent_with_what_cannot_be_used() {
     test_timeout::start();
-    type Edit = fn(&Path, &mut Value) -> Option<String>;
-    let cases: [(bool, Edit, ErrorKind, &str); 6] = [
-        (true, |_, record| Some(record.to_string()[..40].to_owned()), ErrorKind::Context, "is damaged (line 1, column"),
-        (true, |_, _| Some(String::new()), ErrorKind::Context, "put back a copy that fits"),
+    type Edit = fn(&Path, &str, &mut Value) -> Option<String>;
+    let cases: [(bool, Edit, ErrorKind, &str); 7] = [
+        (true, |_, sealed, _| Some(sealed[..40].to_owned()), ErrorKind::Context, "is damaged (line 1, column"),
+        (true, |_, _, _| Some(String::new()), ErrorKind::Context, "put back a copy that fits"),
         (
             true,
-            |_, record| {
-                record["bunq_partner_user"] = json!(99);
-                None
-            },
+            |_, sealed, _| with(sealed, "bunq_partner_user", json!(99)),
             ErrorKind::Context,
-            "use the version that wrote it",
+            "knows formats up to 2; it was left as it is: use that version or a later one",
         ),
         (
             true,
-            |_, record| {
-                record["provision_id"] = json!(999_999);
-                None
-            },
+            |_, sealed, _| with(sealed, "provision_id", json!(999_999)),
             ErrorKind::Context,
             "is that of provision 999999, in the wrong place",
         ),
         (
             true,
-            |_, record| {
-                record["api_key_fingerprint"] = json!("another");
-                None
-            },
+            |_, sealed, _| with(sealed, "sealer", json!("api-key:another")),
             ErrorKind::Context,
             "use a custody for each API key",
         ),
+        (true, |_, sealed, _| with(sealed, "version", json!("0.0.9")), ErrorKind::Context, "is damaged (the seal)"),
         // The clock was set back by an hour.
         (
             false,
-            |_, record| {
+            |_, _, record| {
                 (record["stored_at"], record["expiry"]) = (in_hours(1), in_hours(2));
                 None
             },
@@ -129,9 +137,9 @@ async fn nothing_is_opened_with_a_credential_that_has_expired() {
     let users = folder.own_folder("users");
     let id = sandbox.populate(1)[0];
     unactivated(&sandbox, &users, id).await;
-    let (file, head, mut record) = stored(&users, id);
-    (record["stored_at"], record["expiry"]) = (in_hours(-2), in_hours(-1));
-    fs::write(&file, format!("{head}\n{record}")).unwrap();
+    change(&sandbox, &users, id, |record| {
+        (record["stored_at"], record["expiry"]) = (in_hours(-2), in_hours(-1));
+    });
     assert!(sandbox.expire_credential(id));
     let client = client(&sandbox, &users);
     client.open_session().await.unwrap();
@@ -172,7 +180,7 @@ async fn unactivated(sandbox: &Sandbox, users: &Path, id: ProvisionId) {
 #[tokio::test]
 async fn nothing_is_sent_with_what_others_can_read() {
     test_timeout::start();
-    let edit = |file: &Path, _: &mut Value| {
+    let edit = |file: &Path, _: &str, _: &mut Value| {
         fs::set_permissions(file, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
         None
     };
@@ -222,12 +230,12 @@ async fn a_token_that_was_used_before_a_crash_does_not_expire_unused() {
     own_folder(&users);
     let id = sandbox.populate(1)[0];
     client(&sandbox, &users).users().activate(id).await.unwrap();
-    let (file, head, mut record) = stored(&users, id);
-    // Installation and device were kept.
-    assert!(record["context"]["session"].take().is_object());
-    record["is_activated"] = json!(false);
-    (record["stored_at"], record["expiry"]) = (in_hours(-5), in_hours(-1));
-    fs::write(&file, format!("{head}\n{record}")).unwrap();
+    change(&sandbox, &users, id, |record| {
+        // Installation and device were kept.
+        assert!(record["context"]["session"].take().is_object());
+        record["is_activated"] = json!(false);
+        (record["stored_at"], record["expiry"]) = (in_hours(-5), in_hours(-1));
+    });
     let users = client(&sandbox, &users).users();
     let token = sandbox.provision(id).unwrap()["credential"]["id"].clone();
     users.activate(id).await.unwrap().api().list_credentials().await.unwrap();
@@ -249,9 +257,9 @@ async fn nothing_is_sent_when_the_clock_jumps_back() {
     client.users().activate(unused).await.unwrap_err();
     sandbox.clear_injections();
     for id in [used, unused] {
-        let (file, head, mut record) = stored(&users, id);
-        (record["stored_at"], record["expiry"]) = (in_hours(1), in_hours(2));
-        fs::write(&file, format!("{head}\n{record}")).unwrap();
+        change(&sandbox, &users, id, |record| {
+            (record["stored_at"], record["expiry"]) = (in_hours(1), in_hours(2));
+        });
     }
     sandbox.take_call_log();
     let users = client.users();

@@ -18,6 +18,8 @@ use bunq_partner::{
     UserClient, Users, WaitingFor,
 };
 
+use crate::common::unsealed;
+
 const ANSWER: &Operation = &Operation::UPDATE_USER_INFORMATION_INQUIRY_ENTRY;
 const FUNDS: InquiryEntryType = InquiryEntryType::UserPersonSourceOfFund;
 const TEXT: &str = "planted: my income comes from employment";
@@ -61,7 +63,8 @@ impl User {
 
     /// Whether the custody has an answer of which it does not know what came.
     async fn keeps_answer_as_begun(&self) -> bool {
-        let record: Value = serde_json::from_str(self.custody.load(self.id).await.unwrap().unwrap().expose()).unwrap();
+        let record = self.custody.load(self.id).await.unwrap().unwrap();
+        let record = unsealed(record.expose(), &self.sandbox.api_key());
         let mut steps = record["steps"].as_array().unwrap().iter();
         steps.any(|step| step["operation"] == ANSWER.id && step["id"].is_null())
     }

@@ -11,7 +11,7 @@ use bunq_partner::{
 use bunq_partner_sandbox::{Fault, Injection, Sandbox};
 use futures_util::future::join_all;
 
-use crate::common::{Folder, Log, MemoryStore, at_once, calls, id, ready};
+use crate::common::{Folder, Log, MemoryStore, at_once, calls, id, ready, unsealed};
 
 /// Environment variables that tell another process of this test which sandbox and file to use.
 const BASE_URL: &str = "BUNQ_PARTNER_TEST_BASE_URL";
@@ -170,7 +170,7 @@ async fn a_session_that_was_stored_without_its_user_is_replaced_to_know_it() {
     let (sandbox, store) = (start().await, MemoryStore::default());
     let client = || sandbox.client().context_store(Arc::new(store.clone())).build().unwrap();
     client().open_session().await.unwrap();
-    let mut stored: serde_json::Value = serde_json::from_str(store.stored().unwrap().expose()).unwrap();
+    let mut stored = unsealed(store.stored().unwrap().expose(), &sandbox.api_key());
     stored["session"].as_object_mut().unwrap().remove("user");
     store.replace(&stored.to_string());
     let client = client();
@@ -317,9 +317,9 @@ async fn the_context_of_another_key_is_not_replaced_on_request() {
     assert_eq!(std::fs::read(&file.0).unwrap(), stored);
 }
 
-/// Changes one value of the stored context.
+/// Changes one value of the stored context, which is readable then, as that of an earlier version.
 fn damage(file: &ContextFile, pointer: &str, value: &str) {
-    let mut stored: serde_json::Value = serde_json::from_slice(&std::fs::read(&file.0).unwrap()).unwrap();
+    let mut stored = unsealed(&std::fs::read_to_string(&file.0).unwrap(), &API_KEY.into());
     *stored.pointer_mut(pointer).unwrap() = value.into();
     std::fs::write(&file.0, stored.to_string()).unwrap();
 }
@@ -344,7 +344,7 @@ async fn a_damaged_key_is_an_error_that_says_what_to_do() {
     // A well-formed key of another client.
     let other = ContextFile::new();
     other.client(&start().await).open_session().await.unwrap();
-    let other: serde_json::Value = serde_json::from_slice(&std::fs::read(&other.0).unwrap()).unwrap();
+    let other = unsealed(&std::fs::read_to_string(&other.0).unwrap(), &API_KEY.into());
     damage(&file, "/installation/server_public_key", other["installation"]["server_public_key"].as_str().unwrap());
 
     let client = file.client(&sandbox);

@@ -4,7 +4,7 @@ use bunq_partner::{Client, Custody as _, ErrorKind, MemoryCustody, Operation, Pr
 use bunq_partner_sandbox::{Fault, Injection, Sandbox};
 use serde_json::{Value, json};
 
-use crate::common::{at_once, calls};
+use crate::common::{at_once, calls, unsealed};
 
 fn client(sandbox: &Sandbox, custody: &MemoryCustody) -> Client {
     sandbox.client().retry(at_once()).custody(custody.clone()).build().unwrap()
@@ -44,8 +44,7 @@ async fn what_bunq_still_takes_is_not_replaced() {
             if !has_session {
                 client(&sandbox, &custody).users().of(id).end_session().await.unwrap();
             }
-            let kept =
-                async || serde_json::from_str::<Value>(custody.load(id).await.unwrap().unwrap().expose()).unwrap();
+            let kept = async || unsealed(custody.load(id).await.unwrap().unwrap().expose(), &sandbox.api_key());
             let before = kept().await;
             let user = client(&sandbox, &custody).users().activate(id).await.unwrap();
             user.api().list_credentials().await.unwrap();

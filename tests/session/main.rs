@@ -17,6 +17,7 @@ mod lagging_reads;
 mod renewing_users;
 mod resets;
 mod resetting_users;
+mod sealing;
 mod session;
 mod several_runtimes;
 mod user_installations;

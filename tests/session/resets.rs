@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use bunq_partner::{Client, Custody, Error, ErrorKind, MemoryCustody, Operation, ProvisionId};
 use bunq_partner_sandbox::{Fault, Injection, Sandbox};
-use serde_json::Value;
 use tokio::time::{sleep, timeout};
 
-use crate::common::{EndingCustody, at_once, calls, use_elsewhere};
+use crate::common::{EndingCustody, at_once, calls, unsealed, use_elsewhere};
 
 const RESET: &Operation = &Operation::UPDATE_PROVISION;
 const SECOND: Duration = Duration::from_secs(1);
@@ -46,7 +45,7 @@ async fn is_served(sandbox: &Sandbox, custody: &MemoryCustody, id: ProvisionId) 
         for _ in 0..5 {
             client.provisions().get(id).await.unwrap();
         }
-        let kept: Value = serde_json::from_str(custody.load(id).await.unwrap().unwrap().expose()).unwrap();
+        let kept = unsealed(custody.load(id).await.unwrap().unwrap().expose(), &sandbox.api_key());
         let shown = sandbox.provision(id).unwrap()["credential"].clone();
         assert_eq!((&kept["credential_id"], &shown["status"]), (&shown["id"], &"ACTIVE".into()), "{shown}");
         client.users().of(id).api().list_credentials().await.unwrap();

@@ -13,7 +13,7 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
 
-use crate::common::{at_once, calls};
+use crate::common::{at_once, calls, resealed, unsealed};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -160,10 +160,11 @@ async fn a_clock_that_is_ahead_costs_no_credential() {
     for id in [called, late] {
         users.activate(id).await.unwrap_err();
         let text = custody.load(id).await.unwrap().unwrap();
-        let mut record: Value = serde_json::from_str(text.expose()).unwrap();
+        let mut record = unsealed(text.expose(), &sandbox.api_key());
         (record["stored_at"], record["expiry"]) = (in_minutes(-120), in_minutes(-60));
+        let text = resealed(text.expose(), &record, &sandbox.api_key());
         let lock = custody.lock(id).await.unwrap();
-        custody.save(&lock, CustodyEntry::new(id), record.to_string().as_str().into()).await.unwrap();
+        custody.save(&lock, CustodyEntry::new(id), text.into()).await.unwrap();
     }
     sandbox.clear_injections();
     sandbox.take_call_log();

@@ -6,9 +6,8 @@ use std::thread;
 use bunq_partner::wire::SigningKey;
 use bunq_partner::{Client, Custody as _, ErrorKind, MemoryCustody, Operation, Remedy, UserClient, UserInstallation};
 use bunq_partner_sandbox::{AcceptedInstallation, CallLogEntry, Fault, Injection, Profile, Sandbox};
-use serde_json::Value;
 
-use crate::common::{MemoryStore, at_once, calls};
+use crate::common::{MemoryStore, at_once, calls, unsealed};
 
 const WAYS: [UserInstallation; 2] = [UserInstallation::Own, UserInstallation::Partner];
 
@@ -135,9 +134,11 @@ async fn a_restart_under_the_partners_installation_makes_no_call() {
     use_it(&partner.users().activate(id).await.unwrap()).await;
     // The partner's key and its token stay where they are.
     let record = kept.custody.load(id).await.unwrap().unwrap();
-    let (installation, record) = (last_installation(&sandbox), record.expose());
+    let record = unsealed(record.expose(), &sandbox.api_key()).to_string();
+    let installation = last_installation(&sandbox);
     assert!(!record.contains("signing_key") && !record.contains(&installation), "{record}");
-    assert!(kept.store.stored().unwrap().expose().contains(&installation));
+    let context = unsealed(kept.store.stored().unwrap().expose(), &sandbox.api_key()).to_string();
+    assert!(context.contains(&installation));
 
     sandbox.take_call_log();
     use_it(&client(&sandbox, &kept, UserInstallation::Partner).users().of(id)).await;
@@ -209,7 +210,7 @@ async fn a_key_that_is_corrected_in_the_partners_store_is_taken_over_for_users()
     let (kept, id) = (Kept::default(), sandbox.populate(1)[0]);
     client(&sandbox, &kept, UserInstallation::Partner).users().activate(id).await.unwrap();
     let right = kept.store.stored().unwrap();
-    let mut wrong: Value = serde_json::from_str(right.expose()).unwrap();
+    let mut wrong = unsealed(right.expose(), &sandbox.api_key());
     wrong["installation"]["server_public_key"] = SigningKey::generate().unwrap().public_key_pem().unwrap().into();
     kept.store.replace(&wrong.to_string());
     let user = client(&sandbox, &kept, UserInstallation::Partner).users().of(id);

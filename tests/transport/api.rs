@@ -11,7 +11,7 @@ use bunq_partner_sandbox::{Fault, Injection, ReceivedSignature, Sandbox};
 use futures_util::TryStreamExt as _;
 use serde_json::{Value, json};
 
-use crate::common::{MemoryStore, calls, person, quick, ready, start, start_without_retries, user_of};
+use crate::common::{MemoryStore, calls, person, quick, ready, start, start_without_retries, unsealed, user_of};
 
 #[tokio::test]
 async fn a_response_has_bunqs_ids() {
@@ -245,7 +245,7 @@ async fn the_user_of_the_session_is_filled_in_by_each_attempt() {
 
     // Another client has the user from the store, and one whose session was stored without its user replaces the session.
     let _ = client().api().get_attachment(attachment()).await;
-    let mut stored: Value = serde_json::from_str(store.stored().unwrap().expose()).unwrap();
+    let mut stored = unsealed(store.stored().unwrap().expose(), &sandbox.api_key());
     stored["session"].as_object_mut().unwrap().remove("user");
     store.replace(&stored.to_string());
     let other = client();
@@ -275,7 +275,7 @@ async fn the_user_in_a_path_is_that_of_the_token_and_of_the_signature() {
     let [one, other] = stores.each_ref().map(|store| sandbox.client().context_store(store.clone()).build().unwrap());
     one.open_session().await.unwrap();
     other.open_session().await.unwrap();
-    let mut stored: Value = serde_json::from_str(stores[1].stored().unwrap().expose()).unwrap();
+    let mut stored = unsealed(stores[1].stored().unwrap().expose(), &sandbox.api_key());
     stored["session"]["user"]["id"] = json!(9999);
     stores[0].replace(&stored.to_string());
     // It ends both sessions, so the second attempt is refused too.

@@ -15,7 +15,7 @@ use syn::visit::{self, Visit};
 use crate::{expand, root};
 
 /// The layers of the library, lowest first. What stands in one line may import each other.
-const LAYERS: [&[&str]; 26] = [
+const LAYERS: [&[&str]; 27] = [
     &["sync", "text", "variables"],
     &["types"],
     &["files"],
@@ -30,6 +30,7 @@ const LAYERS: [&[&str]; 26] = [
     &["api"],
     &["session"],
     &["custody"],
+    &["sealing"],
     &["feed"],
     &["reconcile"],
     &["oauth"],

@@ -458,8 +458,8 @@ async fn a_record_that_cannot_be_used_is_named_and_left_as_it_is() {
         ),
         (
             "large",
-            |file, _| edit(file, |text| text + &" ".repeat(70_000)),
-            &["it is larger than 65792 bytes, so it is no record", REMEDY],
+            |file, _| edit(file, |text| text + &" ".repeat(140_000)),
+            &["it is larger than 131328 bytes, so it is no record", REMEDY],
         ),
     ];
     for (case, spoil, expected) in cases {

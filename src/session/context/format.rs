@@ -12,7 +12,7 @@ use crate::transport::credentials::{Installation, can_be_sent};
 use crate::transport::signature::{SigningKey, VerifyingKey};
 use crate::types::{Secret, exposed, from_json, object_or_null};
 
-/// The format that this version writes, and the newest that it reads.
+/// The format that this version writes, and the newest that it reads. A text of this format is sealed where it is kept.
 const FORMAT: u64 = 1;
 
 /// A capacity that fits any context: a buffer that grows leaves copies of the secrets in memory.
@@ -67,7 +67,7 @@ impl Context {
                 token: installation.token.clone(),
             })
         };
-        let stored = StoredContext {
+        StoredContext {
             format: FORMAT,
             environment: identity.environment.to_string(),
             base_url: identity.base_url.clone(),
@@ -76,11 +76,8 @@ impl Context {
             partners_installation: is_partners.then(|| fingerprint_of(installation)),
             device_registered: *device_registered,
             session: session.clone(),
-        };
-        let mut text = Zeroizing::new(Vec::with_capacity(CAPACITY));
-        serde_json::to_writer_pretty(&mut *text, &stored).map_err(|error| error.to_string())?;
-        let text = std::str::from_utf8(&text).map_err(|error| error.to_string())?;
-        Ok(Secret::new(text))
+        }
+        .write()
     }
 }
 
@@ -91,17 +88,7 @@ impl Stored {
     ///
     /// The problem, and what to do.
     pub(crate) fn decode(text: &Secret, identity: &Identity) -> Result<Self, String> {
-        // serde_json's message may quote a secret, so only the position is shown.
-        let broken =
-            |error: serde_json::Error| damaged(format_args!("line {}, column {}", error.line(), error.column()));
-        let Header { format } = from_json(text.expose().as_bytes()).map_err(broken)?;
-        if format > FORMAT {
-            return Err(format!(
-                "the stored context has format {format}, but this version of bunq-partner knows formats up to {FORMAT}; it \
-                 was left as it is: use the version that wrote it, or another store"
-            ));
-        }
-        let stored: StoredContext = from_json(text.expose().as_bytes()).map_err(broken)?;
+        let stored = StoredContext::read(text)?;
         stored.check_owner(identity)?;
         // A session whose token cannot be sent is replaced like one that has expired.
         let session = stored.session.filter(|session| can_be_sent(&session.token));
@@ -135,6 +122,27 @@ impl StoredInstallation {
 }
 
 impl StoredContext {
+    fn read(text: &Secret) -> Result<Self, String> {
+        // serde_json's message may quote a secret, so only the position is shown.
+        let broken =
+            |error: serde_json::Error| damaged(format_args!("line {}, column {}", error.line(), error.column()));
+        let Header { format } = from_json(text.expose().as_bytes()).map_err(broken)?;
+        if format > FORMAT {
+            return Err(format!(
+                "the stored context has format {format}, but this version of bunq-partner knows formats up to {FORMAT}; it \
+                 was left as it is: use the version that wrote it, or another store"
+            ));
+        }
+        from_json(text.expose().as_bytes()).map_err(broken)
+    }
+
+    fn write(&self) -> Result<Secret, String> {
+        let mut text = Zeroizing::new(Vec::with_capacity(CAPACITY));
+        serde_json::to_writer_pretty(&mut *text, self).map_err(|error| error.to_string())?;
+        let text = std::str::from_utf8(&text).map_err(|error| error.to_string())?;
+        Ok(Secret::new(text))
+    }
+
     fn check_owner(&self, identity: &Identity) -> Result<(), String> {
         match identity.difference(&self.environment, &self.base_url, &self.api_key_fingerprint) {
             None => Ok(()),
@@ -144,6 +152,21 @@ impl StoredContext {
             )),
         }
     }
+}
+
+/// Returns a text that was stored for `before`, or whatever API key if that is `None`, as that of `identity`, which is at the same bank.
+/// The installation stays. The device and the session are of their API key, and go with it.
+pub(crate) fn under(text: &Secret, identity: &Identity, before: Option<&Identity>) -> Result<Secret, String> {
+    let mut stored = StoredContext::read(text)?;
+    if stored.check_owner(identity).is_ok() {
+        return Ok(text.clone());
+    }
+    let whatever_key = identity.with_key(stored.api_key_fingerprint.expose());
+    stored.check_owner(before.unwrap_or(&whatever_key))?;
+    stored.api_key_fingerprint = identity.api_key_fingerprint.clone();
+    stored.device_registered = false;
+    stored.session = None;
+    stored.write()
 }
 
 /// What can be told of a session that is stored: nothing secret.

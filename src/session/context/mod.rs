@@ -17,7 +17,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Serialize};
 
 pub use self::file_store::FileStore;
-pub(crate) use self::format::session_in;
+pub(crate) use self::format::{session_in, under};
 pub use self::store::{ContextLock, ContextStore};
 use super::user::SessionUser;
 use crate::environment::Environment;
@@ -26,6 +26,11 @@ use crate::types::{Secret, exposed};
 
 /// Precedes the API key in the hash, so that the fingerprint differs from another program's hash of the key.
 const FINGERPRINT_DOMAIN: &[u8] = b"bunq-partner API key\n";
+
+/// Identifies an API key and reveals nothing of it.
+pub(crate) fn api_key_fingerprint(api_key: &Secret) -> String {
+    fingerprint(FINGERPRINT_DOMAIN, api_key)
+}
 
 /// Precedes the token of an installation in the hash, for the same reason.
 const INSTALLATION_DOMAIN: &[u8] = b"bunq-partner installation\n";
@@ -126,8 +131,13 @@ pub(crate) struct Identity {
 
 impl Identity {
     pub(crate) fn new(environment: Environment, base_url: impl Into<String>, api_key: &Secret) -> Self {
-        let api_key_fingerprint = Secret::new(fingerprint(FINGERPRINT_DOMAIN, api_key));
+        let api_key_fingerprint = Secret::new(api_key_fingerprint(api_key));
         Self { environment, base_url: base_url.into(), api_key_fingerprint }
+    }
+
+    /// The same client with another API key, of which the fingerprint is known.
+    pub(crate) fn with_key(&self, api_key_fingerprint: &str) -> Self {
+        Self { api_key_fingerprint: api_key_fingerprint.into(), ..self.clone() }
     }
 
     /// Identifies the key and reveals nothing of it.
@@ -150,6 +160,13 @@ impl Identity {
         base_url: &str,
         api_key_fingerprint: &Secret,
     ) -> Option<(&'static str, String)> {
+        let is_same_key = || *api_key_fingerprint == self.api_key_fingerprint;
+        let other_key = || (!is_same_key()).then(|| ("API key", "belongs to another API key".to_owned()));
+        self.other_bank(environment, base_url).or_else(other_key)
+    }
+
+    /// The same, whatever the API key.
+    pub(crate) fn other_bank(&self, environment: &str, base_url: &str) -> Option<(&'static str, String)> {
         let ours = self.environment.to_string();
         for (what, theirs, ours) in [("environment", environment, &*ours), ("base URL", base_url, &*self.base_url)] {
             if theirs != ours {
@@ -157,8 +174,7 @@ impl Identity {
                 return Some((what, format!("belongs to the {what} `{theirs}`, not to `{ours}`,")));
             }
         }
-        let is_same = *api_key_fingerprint == self.api_key_fingerprint;
-        (!is_same).then(|| ("API key", "belongs to another API key".to_owned()))
+        None
     }
 }
 
