@@ -175,20 +175,43 @@ impl BankConnection {
 
     /// The same client, with other settings.
     pub(super) fn client_with(&self, set: impl FnOnce(ClientBuilder) -> ClientBuilder) -> Result<Client, Failure> {
+        let builder = match &self.receipts {
+            Some(receipts) => self.keeping().observer(receipts.clone()),
+            None => self.keeping(),
+        };
+        self.built(set(builder).shutdown(&self.shutdown))
+    }
+
+    /// A client to be built, with the context and the custody.
+    pub(super) fn keeping(&self) -> ClientBuilder {
         let builder = match (&self.sandbox, &self.context) {
             (Some(sandbox), _) => sandbox.client(),
             (None, Some(file)) => self.builder().context_store(FileStore::new(file)),
             (None, None) => self.builder(),
         };
-        let builder = match &self.receipts {
-            Some(receipts) => builder.observer(receipts.clone()),
-            None => builder,
-        };
-        let builder = match &self.custody {
+        match &self.custody {
             Some(custody) => builder.custody(Arc::clone(custody)),
             None => builder,
-        };
-        self.built(set(builder).shutdown(&self.shutdown))
+        }
+    }
+
+    /// Gives the context file that is named after another API key the name of this one, so that the installation stays. Returns what to
+    /// tell if this key has one already. A context file that was typed, or is of a profile, stays where it is.
+    pub(super) fn take_over_context(&self, old: &Secret) -> Result<Option<String>, Failure> {
+        let (Some(file), Ok(folder)) = (&self.context, state_folder()) else { return Ok(None) };
+        let named_after = |key| folder.join(context_name(self.environment, &self.base_url, key));
+        let before = named_after(old);
+        if *file != named_after(&self.api_key) || *file == before || !before.exists() {
+            return Ok(None);
+        }
+        if file.exists() {
+            let (before, file) = (before.display(), file.display());
+            return Ok(Some(format!("{before} is left, with the installation of the key before: this key has {file}")));
+        }
+        fs::rename(&before, file).map(|()| None).map_err(|error| {
+            let problem = format!("{} cannot be renamed to {}: {error}", before.display(), file.display());
+            Failure::of_kind(ErrorKind::Context, problem)
+        })
     }
 
     /// Builds a client. What cannot be used is named as it was typed.
@@ -259,6 +282,18 @@ async fn api_key(settings: &BankSettings) -> Result<(Secret, Option<String>), Fa
         KeyPlace::Asked => Ok((ask_for_key(settings.shown_base_url()).await?, None)),
         KeyPlace::Elsewhere(other) => Err(settings.key_is_elsewhere(other)),
     }
+}
+
+/// The API key before this one, and a warning about its file. It is on no command line.
+pub(super) async fn old_key(file: Option<&Path>) -> Result<(Secret, Option<String>), Failure> {
+    if let Some(file) = file {
+        return key_file(file, &Source::Option("--old-api-key-file")).await;
+    }
+    if !io::stdin().is_terminal() {
+        return Err(Failure::usage("there is no API key to open with: give --old-api-key-file FILE"));
+    }
+    let key = questions::hidden("API key before (it is not shown): ".to_owned(), "the API key before").await?;
+    Ok((key, None))
 }
 
 async fn ask_for_key(base_url: &str) -> Result<Secret, Failure> {

@@ -72,7 +72,7 @@ pub(super) enum ContextUse {
     Checked,
     /// The command reports what is wrong with them.
     Examined,
-    /// The context is not used.
+    /// No call is made with the context.
     Unused,
     /// No call is made: neither is needed.
     Offline,
@@ -322,6 +322,10 @@ impl BankCommand {
                 let results = Results::Changes(webhooks::heard_columns());
                 let custody = CustodyUse::Optional((&options.custody).into());
                 Declaration { effect: Listens, custody, ..reads(&[], results, Checked) }
+            }
+            Self::Rekey(options) => {
+                let custody = CustodyUse::Optional((&options.custody).into());
+                Declaration { custody, ..reads(&[], Results::Value, Unused) }
             }
             // It changes nothing at the bank: a sandbox makes a call.
             Self::Webhooks(WebhooksCommand::Trigger { .. }) => reads(&[], Results::Value, Unused),

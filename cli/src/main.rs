@@ -52,6 +52,7 @@ mod questions;
 mod reading;
 mod receipts;
 mod records;
+mod rekey;
 mod release;
 mod sandbox;
 mod schema;
@@ -348,6 +349,7 @@ async fn ask_bank(
                 whoami::end_session(invocation, dry_run.dry_run).await
             }
             BankCommand::Session(SessionCommand::Reinstall) => whoami::reinstall(invocation).await,
+            BankCommand::Rekey(options) => rekey::run(invocation, options).await,
             BankCommand::Api(options) => api::run(invocation, options, &body).await,
             BankCommand::Doctor(_) => doctor::run(invocation, unusable).await,
             BankCommand::Probe(options) => probe::run(invocation, options).await,

@@ -31,7 +31,7 @@ pub(crate) use self::for_user::{
 };
 pub(crate) use self::options::{
     ApiOptions, BulkOptions, CloseOptions, CreateOptions, CustodyOptions, DryRun, ListOptions, Log, Personal,
-    ProbeOptions, ReceiptOptions, ReportOptions, SandboxOptions, WaitOptions,
+    ProbeOptions, ReceiptOptions, RekeyOptions, ReportOptions, SandboxOptions, WaitOptions,
 };
 pub(crate) use self::users::UsersCommand;
 pub(crate) use self::values::{IdArgument, Topic, called_as, date, made_by};
@@ -199,6 +199,15 @@ pub(crate) enum BankCommand {
     /// Manage the session with bunq
     #[command(subcommand)]
     Session(SessionCommand),
+    /// Seal what is kept of users and of the session for a new API key
+    #[command(after_help = concat!(
+        "Run it after the API key was replaced, with the new one in its place: what is\n\
+         kept is sealed under the key before. It asks bunq nothing. It may end at any\n\
+         point, and goes on when it is run again. Stop other programs that use the same\n\
+         custody first.\n\n",
+        examples!("rekey --old-api-key-file old-key.txt --custody users", "rekey --profile test")
+    ))]
+    Rekey(RekeyOptions),
     /// Call any operation of bunq's API
     #[command(after_help = concat!(
         "It prints the whole answer, but for tokens: it may be about a person.\n\n",

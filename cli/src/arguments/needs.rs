@@ -134,6 +134,8 @@ mod tests {
         ("doctor", "--custody=FOLDER", With("")),
         ("probe", "--create", With("")),
         ("probe", "--save=FOLDER", With("")),
+        ("rekey", "--custody=FOLDER", With("")),
+        ("rekey", "--old-api-key-file=FILE", With("")),
         ("webhooks list", "--show-urls", With("")),
         ("webhooks list", "--user=7", With("")),
         ("webhooks list", "--custody=FOLDER", Needs("--user=7", "")),

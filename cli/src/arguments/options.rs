@@ -61,6 +61,15 @@ pub(crate) struct CustodyOptions {
 }
 
 #[derive(Args)]
+pub(crate) struct RekeyOptions {
+    /// File with the API key before [default: it is asked for]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) old_api_key_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) custody: CustodyOptions,
+}
+
+#[derive(Args)]
 pub(crate) struct ReportOptions {
     /// File with the rows of the run
     #[arg(long, value_name = "FILE")]

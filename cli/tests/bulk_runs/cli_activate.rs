@@ -108,7 +108,7 @@ async fn the_credential_that_expires_first_goes_first() {
         .into_iter()
         .map(|id| (sandbox.provision(id).unwrap()["external_uuid"].as_str().unwrap().to_owned(), id))
         .collect();
-    let tokens: Vec<_> = uuids.iter().map(|uuid| kept_token(&kept, ids[&uuid.to_string()])).collect();
+    let tokens: Vec<_> = uuids.iter().map(|uuid| kept_token(&sandbox, &kept, ids[&uuid.to_string()])).collect();
     let opened: Vec<_> = calls(&sandbox, "POST", "/session-server")
         .iter()
         .filter_map(|call| tokens.iter().position(|token| call.body.contains(token)))
@@ -140,7 +140,7 @@ async fn new_users_are_activated() {
     for id in sandbox.provision_ids() {
         let path = kept.join(format!("{id}.json"));
         assert_eq!(std::fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600);
-        let token = kept_token(&kept, id);
+        let token = kept_token(&sandbox, &kept, id);
         assert!(!token.is_empty() && !stdout.contains(&token) && !stderr.contains(&token));
     }
     sandbox.take_call_log();
@@ -177,7 +177,7 @@ async fn users_without_a_session_are_left_for_the_next_run() {
     sandbox.clear_injections();
 
     // It has a context of the token before.
-    let tried = |id: &ProvisionId| !kept_record(&kept, *id)["context"].is_null();
+    let tried = |id: &ProvisionId| !kept_record(&sandbox, &kept, *id)["context"].is_null();
     let id = sandbox.provision_ids().into_iter().find(tried).unwrap();
     sandbox.client().build().unwrap().provisions().reset_token(id).await.unwrap().await.unwrap();
     let (mut program, _) = taking(&folder, &sandbox, &from);
@@ -219,7 +219,7 @@ async fn one_fails(count: usize, failing: usize) {
     let (_, stderr, code) = tokio::task::spawn_blocking(move || ran(&mut program)).await.unwrap();
     assert_eq!(code, 13, "{stderr}");
     assert!(stderr.contains("1 users are not activated"), "{stderr}");
-    let has_session = |id: &ProvisionId| kept_record(&kept, *id)["context"]["session"].is_object();
+    let has_session = |id: &ProvisionId| kept_record(&sandbox, &kept, *id)["context"]["session"].is_object();
     assert_eq!(sandbox.provision_ids().iter().filter(|id| has_session(id)).count(), count - 1);
 }
 

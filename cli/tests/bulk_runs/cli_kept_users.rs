@@ -46,11 +46,11 @@ fn check_in_use(sandbox: &Sandbox, kept: &Path, ids: &[ProvisionId]) {
     let opened = calls(sandbox, "POST", "/session-server");
     for id in ids {
         assert_eq!(sandbox.provision(*id).unwrap()["credential"]["status"], "ACTIVE");
-        let token = kept_token(kept, *id);
+        let token = kept_token(sandbox, kept, *id);
         assert!(opened.iter().any(|call| call.body.contains(&token)), "{id}");
-        assert!(kept_record(kept, *id)["context"]["session"].is_object(), "{id}");
+        assert!(kept_record(sandbox, kept, *id)["context"]["session"].is_object(), "{id}");
     }
-    let tokens: Vec<_> = ids.iter().map(|id| kept_token(kept, *id)).collect();
+    let tokens: Vec<_> = ids.iter().map(|id| kept_token(sandbox, kept, *id)).collect();
     let is_own = |body: &str| body.contains(key.expose()) || tokens.iter().any(|token| body.contains(token));
     for path in ["/device-server", "/session-server"] {
         assert!(calls(sandbox, "POST", path).iter().all(|call| is_own(&call.body)), "a stranger's token was sent");
@@ -78,7 +78,7 @@ async fn records_of_an_earlier_bank_stay() {
         };
         let first = bank().start().await.unwrap();
         assert_eq!(run(&first), (String::new(), 0));
-        let old = first.provision_ids().into_iter().map(|id| (id, kept_token(&kept, id))).collect::<Vec<_>>();
+        let old = first.provision_ids().into_iter().map(|id| (id, kept_token(&first, &kept, id))).collect::<Vec<_>>();
         let second = if is_at_one_address { in_place_of(first, bank).await } else { bank().start().await.unwrap() };
         let (stderr, code) = run(&second);
         let common: Vec<_> = old.iter().filter(|(id, _)| second.provision_ids().contains(id)).collect();
@@ -92,7 +92,7 @@ async fn records_of_an_earlier_bank_stay() {
         assert_eq!(code, 18, "{stderr}");
         for (id, token) in common {
             assert!(stderr.contains(&format!("/{id}.json of provision {id} ")), "{stderr}");
-            assert_eq!(kept_token(&kept, *id), *token, "a token that may be needed elsewhere is lost");
+            assert_eq!(kept_token(&second, &kept, *id), *token, "a token that may be needed elsewhere is lost");
             assert_ne!(second.provision(*id).unwrap()["credential"]["status"], "ACTIVE");
         }
         assert!(stderr.contains("http://127.0.0.1:") && stderr.contains("use a custody for each"), "{stderr}");
@@ -165,7 +165,7 @@ async fn a_token_that_was_reset_is_replaced_and_activated() {
     let kept = folder.own_folder("users");
     assert_eq!(ran(&mut taking(&folder, &sandbox, &from, &kept)).2, 0);
     let ids = sandbox.provision_ids();
-    let old: Vec<_> = ids.iter().map(|id| kept_token(&kept, *id)).collect();
+    let old: Vec<_> = ids.iter().map(|id| kept_token(&sandbox, &kept, *id)).collect();
     let partner = sandbox.client().custody(MemoryCustody::new()).build().unwrap();
     partner.provisions().reset_token(ids[0]).await.unwrap().await.unwrap();
     // That of the second was activated by somebody else.
@@ -181,8 +181,11 @@ async fn a_token_that_was_reset_is_replaced_and_activated() {
     // Nothing that is over was sent, and the third has the session that it had.
     let sent: Vec<_> = [calls(&sandbox, "POST", "/session-server"), calls(&sandbox, "POST", "/device-server")].concat();
     assert!(sent.iter().all(|call| old.iter().all(|token| !call.body.contains(token))));
-    assert_ne!(kept_token(&kept, ids[0]), old[0]);
-    assert_eq!((kept_token(&kept, ids[1]), kept_token(&kept, ids[2])), (old[1].clone(), old[2].clone()));
+    assert_ne!(kept_token(&sandbox, &kept, ids[0]), old[0]);
+    assert_eq!(
+        (kept_token(&sandbox, &kept, ids[1]), kept_token(&sandbox, &kept, ids[2])),
+        (old[1].clone(), old[2].clone())
+    );
     assert_eq!(sandbox.provision(ids[0]).unwrap()["credential"]["status"], "ACTIVE");
     // Once more, and all is as it is.
     sandbox.take_call_log();

@@ -306,7 +306,7 @@ async fn a_context_that_cannot_be_used_is_named() {
     std::fs::remove_file(&file).unwrap();
     assert_eq!(Report::of(&mut doctor()).summary(), "everything works");
     let report = Report::of(doctor().env("BUNQ_API_KEY", "sandbox_other"));
-    assert!(report.summary().contains("belongs to another API key"), "{}", report.summary());
+    assert!(report.summary().contains("is sealed under another API key"), "{}", report.summary());
 }
 
 #[tokio::test(flavor = "multi_thread")]

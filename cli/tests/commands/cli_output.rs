@@ -141,6 +141,7 @@ fn cases(ids: &[String], file: &str, failure: &str) -> Vec<(&'static str, &'stat
         ("oauth ensure", "oauth_setups", "oauth ensure https://partner.example.com/callback".into(), 0),
         ("session end", "requests", "session end --dry-run".into(), 0),
         ("session end", "session_end", "session end".into(), 0),
+        ("rekey", "rekeyed", "rekey --old-api-key-file old-key --custody users".into(), 0),
         ("session reinstall", "session_reinstall", "session reinstall".into(), 0),
         ("api", "response", format!("api get_provision --param provision_id={a}"), 0),
         ("api", "requests", format!("api get_provision --param provision_id={a} --dry-run"), 0),
@@ -198,6 +199,7 @@ async fn each_command_writes_what_the_schema_says() {
     std::fs::write(&receipts, damaged).unwrap();
 
     bank.folder.file("scan", "GIF89a");
+    bank.folder.file("old-key", "sandbox_before");
     bank.folder.file("url", "http://127.0.0.1:9/bunq/planted");
     let (_, said, code) = bank.run("webhooks ensure PARTNER_USER_PROVISION --url-file url", "table").await;
     assert_eq!(code, 0, "{said}");

@@ -48,6 +48,8 @@ mod cli_profiles;
 mod cli_read_once;
 mod cli_receipts;
 #[cfg(unix)]
+mod cli_rekey;
+#[cfg(unix)]
 mod cli_release;
 mod cli_sample_user;
 mod cli_sandbox;

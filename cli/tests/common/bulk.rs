@@ -9,7 +9,7 @@ use bunq_partner_sandbox::Sandbox;
 pub use rustix::process::Signal;
 use rustix::process::{Pid, kill_process};
 
-use super::{Folder, in_shell, program_for};
+use super::{Folder, in_shell, program_for, unsealed};
 
 /// So many times as fast as bunq allows.
 pub const FAST: &str = "1000";
@@ -37,15 +37,15 @@ pub fn users(folder: &Folder, count: usize) -> (PathBuf, Vec<Uuid>) {
     (folder.file("users.csv", &format!("external_uuid,email,phone_number\n{lines}")), uuids)
 }
 
-/// The record of a user, as it is kept: the second line of its file.
-pub fn kept_record(folder: &Path, id: ProvisionId) -> serde_json::Value {
+/// The record of a user, which is kept sealed in the second line of its file.
+pub fn kept_record(sandbox: &Sandbox, folder: &Path, id: ProvisionId) -> serde_json::Value {
     let text = std::fs::read_to_string(folder.join(format!("{id}.json"))).unwrap();
-    serde_json::from_str(text.split_once('\n').unwrap().1).unwrap()
+    unsealed(text.split_once('\n').unwrap().1, &sandbox.api_key())
 }
 
 /// The token of a user that was activated, as it is kept.
-pub fn kept_token(folder: &Path, id: ProvisionId) -> String {
-    kept_record(folder, id)["token"].as_str().unwrap().to_owned()
+pub fn kept_token(sandbox: &Sandbox, folder: &Path, id: ProvisionId) -> String {
+    kept_record(sandbox, folder, id)["token"].as_str().unwrap().to_owned()
 }
 
 /// Sends a signal to a program that [hears](super::hearing) it.
