@@ -46,7 +46,7 @@ fn path() -> String {
 const CASES: [(&str, &[&str]); 62] = [
     // Commands.
     ("cl", &["close"]),
-    ("re", &["receipts", "report"]),
+    ("re", &["receipts", "rekey", "report"]),
     ("users ", &["activate", "list", "reset", "show"]),
     ("session ", &["end", "reinstall"]),
     ("receipts v", &["verify"]),
