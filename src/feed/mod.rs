@@ -4,7 +4,6 @@
 //! waiters poll and [nudges](Feed::nudge) are answered. The feed tells what a read shows to all callers that wait for the object,
 //! if the read began after they asked, and to all subscribers.
 
-mod gaps;
 mod hearing;
 mod knowledge;
 mod nudges;
@@ -183,12 +182,6 @@ impl<R: Resource> Feed<R> {
                 Either::Right(asked) => asked?.await.map(|seen| seen.object),
             }
         }
-    }
-
-    /// Whether pages have shown that no object has this id. Only what is read for nudges tells that.
-    #[cfg(feature = "webhook")]
-    pub(crate) fn is_in_gap(&self, id: R::Id) -> bool {
-        self.rounds.nudges.is_in_gap(id)
     }
 
     /// What the waiters for these objects know of bunq's calls.

@@ -3,7 +3,8 @@
 //! Objects are read in the order in which they were nudged. One alone is read by its id. If others are near, a page of the listing
 //! answers all that are on it: it begins above the object at its turn, so far that this one is still on it. A page of all objects also
 //! says which ids are none: what it would show and does not is not found, and not read by its id. So the page of the newest settles
-//! all that is above them. If that is much, every other read is this page: the others do not wait for it, nor it for them.
+//! all that is above them. If that is much, every other read is this page: the others do not wait for it, nor it for them. No page begins
+//! above what bunq has shown: bunq might refuse an id that somebody has made up, and the listing with it.
 //!
 //! If many wait that are far from each other, a page of the objects in progress may have more of them. What is not on it is read as above.
 //! After such a page has answered fewer than the other would have, the next ones are not tried for a while.
@@ -14,7 +15,6 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::gaps::Gaps;
 use super::reader::{Reader, Shown, distance, is_about_the_listing};
 use super::resource::Resource;
 use super::round::{Lane, Round};
@@ -55,8 +55,8 @@ struct Memory<R: Resource> {
     at_rest: HashSet<R::Id>,
     /// The last object that a page was for and did not reach.
     missed: Option<R::Id>,
-    /// Which ids are none.
-    gaps: Gaps<R::Id>,
+    /// The highest id that a page has shown.
+    newest: Option<R::Id>,
     /// The last read was the page of the newest.
     was_newest: bool,
     /// For how many reads no page of the objects in progress is tried, and how many it were the last time.
@@ -85,7 +85,8 @@ pub(super) struct Read<R: Resource> {
 
 #[derive(Debug)]
 struct PageRead<R: Resource> {
-    newest: R::Id,
+    /// Where it begins; `None` if it is the page of the newest.
+    newest: Option<R::Id>,
     /// Of the objects in progress; otherwise of all.
     is_in_progress: bool,
     /// The objects that the page probably covers.
@@ -102,7 +103,7 @@ impl<R: Resource> Default for Memory<R> {
             span_in_progress: i64::MAX,
             at_rest: HashSet::new(),
             missed: None,
-            gaps: Gaps::default(),
+            newest: None,
             was_newest: false,
             skips: 0,
             skipped: 0,
@@ -126,11 +127,6 @@ impl<R: Resource> Nudges<R> {
             return earliest.map_or(Next::Nothing, |earliest| Next::Wait(*earliest + SAME_OBJECT));
         };
         if takes_turn() { Next::Read(memory.choose(first, round, now)) } else { Next::Nothing }
-    }
-
-    #[cfg(feature = "webhook")]
-    pub(super) fn is_in_gap(&self, id: R::Id) -> bool {
-        lock(&self.memory).gaps.contain(id, Instant::now())
     }
 
     pub(super) async fn read(&self, reader: &Reader<R>, round: &mut Round<R>, read: Read<R>) {
@@ -173,14 +169,14 @@ impl<R: Resource> Memory<R> {
         let was_newest = std::mem::take(&mut self.was_newest);
         let (newest, sought) = self.place(first, round, self.span, |_| true);
         let otherwise = sought.len();
-        let above: Vec<_> = round.sought().keys().rev().copied().take_while(|id| self.gaps.is_above(*id)).collect();
+        let above: Vec<_> = round.sought().keys().rev().copied().take_while(|id| self.is_above(*id)).collect();
         let is_first_above = above.last().is_some_and(|lowest| *lowest <= first) && self.missed != Some(first);
         if let [highest, _, ..] = above[..]
             && (is_first_above || !was_newest && above.len() > FEW.max(2 * otherwise))
         {
             self.was_newest = true;
             let first = if is_first_above { first } else { highest };
-            let page = PageRead { newest: highest, is_in_progress: false, sought: above, otherwise };
+            let page = PageRead { newest: None, is_in_progress: false, sought: above, otherwise };
             return Read { first, page: Some(page) };
         }
         let may_filter = self.skips == 0 && !R::in_progress().is_empty() && !self.at_rest.contains(&first);
@@ -195,6 +191,11 @@ impl<R: Resource> Memory<R> {
         Read { first, page: (otherwise > 1).then_some(page) }
     }
 
+    /// Whether an object with this id is newer than all that pages have shown.
+    fn is_above(&self, id: R::Id) -> bool {
+        self.newest.is_none_or(|newest| id > newest)
+    }
+
     /// Where a page begins that still has the first object on it, and the nudged objects that it probably covers.
     fn place(
         &self,
@@ -202,7 +203,7 @@ impl<R: Resource> Memory<R> {
         round: &Round<R>,
         span: i64,
         is_candidate: impl Fn(R::Id) -> bool,
-    ) -> (R::Id, Vec<R::Id>) {
+    ) -> (Option<R::Id>, Vec<R::Id>) {
         let above = round.sought().range(first..).map(|(id, _)| *id).filter(|id| is_candidate(*id));
         let newest = match self.missed == Some(first) {
             true => None,
@@ -211,11 +212,12 @@ impl<R: Resource> Memory<R> {
         let newest = newest.unwrap_or(first);
         let below = round.sought().range(..=newest).rev().map(|(id, _)| *id).filter(|id| is_candidate(*id));
         let covered = below.take(PAGE).take_while(|id| distance(newest, *id) <= span);
-        (newest, covered.collect())
+        ((!self.is_above(newest)).then_some(newest), covered.collect())
     }
 
     fn learn(&mut self, first: R::Id, page: &PageRead<R>, shown: &Shown<R>, absent: Vec<R::Id>, now: Instant) {
         self.read_at.extend(shown.answered.iter().map(|id| (*id, now)));
+        self.newest = self.newest.max(shown.newest);
         if !shown.covers(first) {
             self.missed = Some(first);
         }
@@ -227,7 +229,6 @@ impl<R: Resource> Memory<R> {
             self.skips = self.skipped;
         } else {
             self.span = shown.span.unwrap_or(self.span);
-            self.gaps.learn(&shown.ids, shown.to, shown.from.is_none(), now);
             self.read_at.extend(absent.into_iter().map(|id| (id, now)));
         }
     }

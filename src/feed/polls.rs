@@ -58,7 +58,7 @@ impl Polls {
             && distance(newest, oldest) <= self.span.load(Ordering::Relaxed)
         {
             let all = [&expected[..], &others[..]].concat();
-            match reader.page(round, Lane::Polls, api, &all, newest, &sought).await {
+            match reader.page(round, Lane::Polls, api, &all, Some(newest), &sought).await {
                 Some(Ok(shown)) => {
                     if let Some(span) = shown.span {
                         self.span.store(span, Ordering::Relaxed);
@@ -97,11 +97,14 @@ async fn search_among<R: Resource>(
     while sought.len() > 1 {
         sought.retain(|id| round.is_wanted(*id));
         let Some(&newest) = sought.last() else { break };
-        let page = reader.page(round, Lane::Polls, api, states, newest, &sought).await;
+        let page = reader.page(round, Lane::Polls, api, states, Some(newest), &sought).await;
         let Some(shown) = page.transpose()? else { break };
         let (absent, left) = absent_and_left(round, &shown, sought);
         missing.extend(absent);
         sought = left;
+        if !shown.covers(newest) {
+            break;
+        }
     }
     missing.extend(sought);
     missing.sort_unstable();

@@ -1,5 +1,6 @@
 //! Reads objects for those who wait in a round, and tells what is read to all who follow them.
 
+use std::ops::{Bound, RangeBounds as _};
 use std::sync::Mutex;
 
 use super::knowledge::{Knowledge, Known};
@@ -8,6 +9,7 @@ use super::round::{Lane, Round};
 use crate::api::Api;
 use crate::error::{Error, ErrorKind, Sent};
 use crate::sync::lock;
+use crate::types::Cursor;
 
 #[derive(Debug)]
 pub(super) struct Reader<R: Resource> {
@@ -18,11 +20,10 @@ pub(super) struct Reader<R: Resource> {
 /// What of the listing a page has shown.
 #[derive(Debug)]
 pub(super) struct Shown<R: Resource> {
-    /// Everything that is listed from this id to that one is on the page; `None` is without end.
-    pub(super) from: Option<R::Id>,
-    pub(super) to: Option<R::Id>,
-    /// What is on it, the highest first.
-    pub(super) ids: Vec<R::Id>,
+    /// Everything that is listed between these ids is on the page. `None`: it does not say what is not listed.
+    covered: Option<(Bound<R::Id>, Bound<R::Id>)>,
+    /// The highest id on it.
+    pub(super) newest: Option<R::Id>,
     /// The callers of these were answered.
     pub(super) answered: Vec<R::Id>,
     /// The distance of the first id from the last, if the page was full.
@@ -32,7 +33,7 @@ pub(super) struct Shown<R: Resource> {
 impl<R: Resource> Shown<R> {
     /// Whether the object is on the page if it is listed.
     pub(super) fn covers(&self, id: R::Id) -> bool {
-        self.from.is_none_or(|from| from <= id) && self.to.is_none_or(|to| id <= to)
+        self.covered.is_some_and(|covered| covered.contains(&id))
     }
 }
 
@@ -61,30 +62,36 @@ impl<R: Resource> Reader<R> {
         access(&mut lock(&self.knowledge))
     }
 
-    /// Reads the page of those with one of these states, or with any, that begins at `newest`, and answers the callers of what is on it.
-    /// `None`: nobody waits any more for what is `sought`.
+    /// Reads the page of those with one of these states, or with any, that begins at `newest`, or else at the newest of all, and answers
+    /// the callers of what is on it. `None`: nobody waits any more for what is `sought`.
     pub(super) async fn page(
         &self,
         round: &mut Round<R>,
         lane: Lane,
         api: &Api,
         states: &[R::State],
-        newest: R::Id,
+        newest: Option<R::Id>,
         sought: &[R::Id],
     ) -> Option<Result<Shown<R>, Error>> {
         let began = self.knowledge(Knowledge::now);
-        let page = match round.while_wanted(sought, R::read_page(api, states, newest)).await? {
+        // A saturated id is the last one that there can be.
+        let cursor = newest.map(|newest| Cursor::OlderThan(newest.into().saturating_add(1)));
+        let page = match round.while_wanted(sought, R::read_page(api, states, cursor)).await? {
             Ok(page) => page,
             Err(error) => return Some(Err(error)),
         };
-        let oldest = page.items.last().map_or(newest, |oldest| oldest.id().min(newest));
-        let has_all_newer = page.newer.is_none() && !page.items.is_empty();
+        let ids: Vec<_> = page.items.iter().map(R::id).collect();
+        let from = match page.older {
+            Some(_) => ids.last().copied().or(newest).map(Bound::Included),
+            None => Some(Bound::Unbounded),
+        };
+        let to = newest.map_or(Bound::Unbounded, Bound::Included);
         let mut shown = Shown {
-            from: page.older.is_some().then_some(oldest),
-            to: (!has_all_newer).then_some(newest),
-            ids: page.items.iter().map(R::id).collect(),
+            // One that is sorted otherwise may leave out anything.
+            covered: from.map(|from| (from, to)).filter(|_| ids.is_sorted_by(|newer, older| newer > older)),
+            newest: ids.iter().copied().max(),
             answered: Vec::new(),
-            span: page.older.and(page.items.first()).map(|first| distance(first.id(), oldest)),
+            span: page.older.and(ids.first().zip(ids.last())).map(|(newest, oldest)| distance(*newest, *oldest)),
         };
         for object in page.items {
             let id = object.id();

@@ -7,9 +7,9 @@ use std::hash::Hash;
 use crate::api::Api;
 use crate::error::Error;
 use crate::operation::Operation;
-use crate::types::Page;
 #[cfg(feature = "webhook")]
 use crate::types::Timestamp;
+use crate::types::{Cursor, Page};
 
 /// An object at bunq that changes by itself: a [`Provision`](crate::Provision). A [`Waiter`](crate::Waiter) waits for it, and a
 /// [`Feed`](crate::Feed) tells its changes.
@@ -66,11 +66,11 @@ pub trait Readable: Debug + Clone + PartialEq + Send + Sync + Sized + 'static {
     /// Reads an object.
     fn read(api: &Api, id: Self::Id) -> impl Future<Output = Result<Self, Error>> + Send;
 
-    /// Reads the page of those with one of these states, or of all if there are none, that begins at `newest`, which is on it if it is listed.
+    /// Reads the page of those with one of these states, or of all if there are none, that begins at a position, or at the newest.
     fn read_page(
         _api: &Api,
         _states: &[Self::State],
-        _newest: Self::Id,
+        _cursor: Option<Cursor>,
     ) -> impl Future<Output = Result<Page<Self>, Error>> + Send {
         ready(Err(Error::internal("there is no listing")))
     }

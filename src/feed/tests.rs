@@ -58,7 +58,7 @@ impl Readable for DeviceServer {
         api.get_device_server(id).await.map(Response::into_inner)
     }
 
-    async fn read_page(api: &Api, _states: &[()], _newest: DeviceServerId) -> Result<Page<Self>, Error> {
+    async fn read_page(api: &Api, _states: &[()], _cursor: Option<Cursor>) -> Result<Page<Self>, Error> {
         let items = api.list_device_servers().await?.into_inner();
         Ok(Page { items, older: None, newer: None, future: None })
     }

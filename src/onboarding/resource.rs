@@ -93,10 +93,8 @@ impl Readable for UserOnboarding {
         api.get_user_onboarding(id).await.map(Response::into_inner)
     }
 
-    async fn read_page(api: &Api, _states: &[()], newest: UserOnboardingId) -> Result<Page<Self>, Error> {
-        // A saturated id is the last one that there can be.
-        let cursor = Cursor::OlderThan(i64::from(newest).saturating_add(1));
-        let query = ListUserOnboardingsQuery::default().count(PageSize::MAX).cursor(cursor);
+    async fn read_page(api: &Api, _states: &[()], cursor: Option<Cursor>) -> Result<Page<Self>, Error> {
+        let query = ListUserOnboardingsQuery { cursor, ..Default::default() }.count(PageSize::MAX);
         api.list_user_onboardings(query).await.map(Response::into_inner)
     }
 }

@@ -54,10 +54,8 @@ impl Readable for Provision {
         api.get_provision(id).await.map(Response::into_inner)
     }
 
-    async fn read_page(api: &Api, states: &[ProvisionStatus], newest: ProvisionId) -> Result<Page<Self>, Error> {
-        // A saturated id is the last one that there can be.
-        let cursor = Cursor::OlderThan(i64::from(newest).saturating_add(1));
-        let query = ListProvisionsQuery::default().status(states.to_vec()).count(PageSize::MAX).cursor(cursor);
+    async fn read_page(api: &Api, states: &[ProvisionStatus], cursor: Option<Cursor>) -> Result<Page<Self>, Error> {
+        let query = ListProvisionsQuery { cursor, ..Default::default() }.status(states.to_vec()).count(PageSize::MAX);
         api.list_provisions(query).await.map(Response::into_inner)
     }
 }

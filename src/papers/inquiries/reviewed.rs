@@ -146,15 +146,9 @@ impl Readable for UserInformationInquiry {
         api.get_user_information_inquiry(id).await.map(Response::into_inner)
     }
 
-    async fn read_page(
-        api: &Api,
-        states: &[InquiryStatus],
-        newest: UserInformationInquiryId,
-    ) -> Result<Page<Self>, Error> {
-        // A saturated id is the last one that there can be.
-        let cursor = Cursor::OlderThan(i64::from(newest).saturating_add(1));
-        let query = ListUserInformationInquiriesQuery::default().status(states.to_vec());
-        api.list_user_information_inquiries(query.count(PageSize::MAX).cursor(cursor)).await.map(Response::into_inner)
+    async fn read_page(api: &Api, states: &[InquiryStatus], cursor: Option<Cursor>) -> Result<Page<Self>, Error> {
+        let query = ListUserInformationInquiriesQuery { cursor, ..Default::default() }.status(states.to_vec());
+        api.list_user_information_inquiries(query.count(PageSize::MAX)).await.map(Response::into_inner)
     }
 }
 

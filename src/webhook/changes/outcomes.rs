@@ -94,11 +94,6 @@ impl Objects {
     /// bunq does not show the object to the user, but perhaps to another one of the same person. Returns the entries that are done.
     pub(super) fn not_ours(&mut self, key: &Key, now: Instant) -> Vec<EntryId> {
         self.numbers.reads += 1;
-        self.no_such(key, now)
-    }
-
-    /// There is no such object, or it is another user's. Returns the entries that are done.
-    pub(super) fn no_such(&mut self, key: &Key, now: Instant) -> Vec<EntryId> {
         self.follow(key, false);
         let Some(mut ask) = self.over(key) else { return Vec::new() };
         let Some((object, other)) = key.object().cloned().zip(ask.others.pop()) else {

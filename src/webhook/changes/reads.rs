@@ -36,8 +36,6 @@ pub(super) enum Outcome {
     Seen(Seen, Option<Mark>),
     /// The call claims nothing that was not handed on and done: nothing was read.
     Known,
-    /// bunq has no such object: what was listed around it says so, and it was not read.
-    NoSuch,
     /// bunq has no such object, or not for this caller.
     NotOurs,
     /// A page of the listing lacks it.
@@ -91,13 +89,6 @@ impl Reads {
             && Version::of(&mark).covers(claim)
         {
             return Ok(Outcome::Known);
-        }
-        if let HintedObject::Provision(id) = object.object
-            && !entries.is_empty()
-            && self.provisions.feed().is_in_gap(id)
-            && journal.mark_of(object).await?.is_none()
-        {
-            return Ok(Outcome::NoSuch);
         }
         let by = if entries.is_empty() { HeardBy::Look } else { HeardBy::Call(claim) };
         let seen = match self.seen(object, by).await {

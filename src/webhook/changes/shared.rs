@@ -157,7 +157,6 @@ impl Shared {
             Ok(Outcome::Belongs(Granted::NotYet { look_again })) => objects.put_off(key, look_again),
             Ok(Outcome::WantsSession(hint)) => objects.wants_session(key, hint, now),
             Ok(Outcome::Known) => objects.known(key),
-            Ok(Outcome::NoSuch) => objects.no_such(key, now),
             Ok(Outcome::NotOurs) => objects.not_ours(key, now),
             Ok(Outcome::NotListed) => objects.not_listed(key, now),
             Ok(Outcome::NotOpen) => objects.not_open(key),
