@@ -196,12 +196,16 @@ DECLARE
     w bunq_partner.permit_windows;
     windows bunq_partner.permit_windows[];
     mine bunq_partner.permit_waiters;
+    -- Those that go before this member, and of them those that ask before the place that is free first is given up.
     ahead integer;
+    rivals integer;
     own record;
+    granted record;
     first record;
     is_known boolean := true;
     has_come_back boolean := true;
     until_turn interval := '0';
+    until_granted interval := '0';
     until_first interval := '0';
 BEGIN
     FOR a_window IN SELECT unnest(p_windows) ORDER BY 1 LOOP
@@ -231,19 +235,22 @@ BEGIN
             VALUES (w.id, p_member, mine.is_urgent, mine.deadline, mine.since, mine.ask_at, '-infinity')
             ON CONFLICT (window_id, member) DO UPDATE SET
                 is_urgent = excluded.is_urgent, deadline = excluded.deadline, since = excluded.since;
-        SELECT count(*) INTO ahead FROM bunq_partner.permit_waiters AS other
+        -- The place itself is the one that is free first: those before it have the next ones.
+        first := bunq_partner.permit_turn(w, 0);
+        SELECT count(*), count(*) FILTER (WHERE other.ask_at <= first.turn + grace) INTO ahead, rivals
+            FROM bunq_partner.permit_waiters AS other
             WHERE other.window_id = w.id AND other.member <> p_member AND other.ask_at + grace > w.time
             AND (NOT other.is_urgent, other.deadline, other.since, other.member)
                 < (NOT mine.is_urgent, mine.deadline, mine.since, p_member);
 
         own := bunq_partner.permit_turn(w, ahead);
-        -- The place itself is the one that is free first: those before it have the next ones.
-        first := bunq_partner.permit_turn(w, 0);
-        is_known := is_known AND own.is_known AND first.is_known;
+        granted := bunq_partner.permit_turn(w, rivals);
+        is_known := is_known AND granted.is_known AND first.is_known;
         until_turn := greatest(until_turn, own.turn - w.time);
+        until_granted := greatest(until_granted, granted.turn - w.time);
         until_first := greatest(until_first, first.turn - w.time);
         -- After a refusal calls are sent one at a time.
-        IF w.refusals > 0 AND (ahead > 0 OR EXISTS (
+        IF w.refusals > 0 AND (rivals > 0 OR EXISTS (
             SELECT FROM bunq_partner.permits AS p
                 WHERE p.window_id = w.id AND p.settled IS NULL AND p.lease_until > w.time
         )) THEN
@@ -252,7 +259,7 @@ BEGIN
         END IF;
     END LOOP;
 
-    IF is_known AND (until_turn <= lead OR has_come_back AND until_turn <= horizon) THEN
+    IF is_known AND (until_granted <= lead OR has_come_back AND until_granted <= horizon) THEN
         permit := nextval('bunq_partner.permit_ids');
         wait := ceil(extract(epoch FROM until_first) * 1000000);
     ELSE

@@ -344,6 +344,21 @@ async fn members_take_turns() {
     assert_eq!(asks(&test, 3, 0, false, "NULL"), place(2));
 }
 
+/// Members that are to ask long after a place is free, or that have died, keep nobody from it.
+#[tokio::test]
+async fn a_window_is_not_kept_for_those_that_ask_later() {
+    test_timeout::start();
+    let Some(test) = TestDatabase::migrated().await else { return };
+    assert_eq!(asks(&test, 1, 0, false, "NULL"), None);
+    assert_eq!(asks(&test, 2, 20, false, "NULL"), place(1));
+    assert_eq!(asks(&test, 3, 10, false, "NULL"), place(2));
+    // What was taken was not used, so that the window is empty.
+    test.sql("SELECT bunq_partner.withdraw_permits('00000000-0000-0000-0000-000000000001', '{w}', '{1}')");
+    assert_eq!(asks(&test, 4, 0, false, "NULL"), None);
+    assert_eq!(asks(&test, 5, 0, false, "NULL"), place(3));
+    assert_eq!(asks(&test, 2, 20, false, "NULL"), place(1));
+}
+
 /// A response that comes after the end of the lease counts from then on: the call may have arrived as late.
 #[tokio::test]
 async fn a_call_that_outlasts_its_lease_counts_from_its_response() {
