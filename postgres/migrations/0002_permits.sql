@@ -17,6 +17,8 @@ CREATE TABLE bunq_partner.permit_windows (
     set_back interval NOT NULL DEFAULT '0',
     -- The longest lease of its members.
     lease interval NOT NULL DEFAULT '0',
+    -- When the server was started that gave a permit last; NULL: none has.
+    server timestamptz,
     -- No call is sent before this.
     closed_until timestamptz NOT NULL DEFAULT '-infinity',
     -- How many calls bunq has refused since it last accepted one.
@@ -33,7 +35,7 @@ CREATE TABLE bunq_partner.permit_windows (
 ) WITH (fillfactor = 50);
 
 -- The servers that have given permits, by when they were started, and when each gave its first. What the one before has given last
--- may be lost, by a crash or a failover: so the windows begin closed. '-infinity': there was none before.
+-- may be lost, by a crash or a failover: so each window begins closed once, a new one too. '-infinity': there was none before.
 CREATE TABLE bunq_partner.permit_servers (
     started timestamptz PRIMARY KEY,
     first_seen timestamptz NOT NULL
@@ -108,16 +110,23 @@ BEGIN
     DELETE FROM bunq_partner.permit_limits WHERE window_id = w.id AND used + per + '1 hour' < w.time;
     SELECT greatest(max(per), w.named_per, w.claim_per, p_per) INTO longest
         FROM bunq_partner.permit_limits WHERE window_id = w.id;
-    SELECT first_seen INTO seen FROM bunq_partner.permit_servers WHERE started = pg_postmaster_start_time();
-    IF NOT FOUND THEN
-        seen := CASE WHEN EXISTS (SELECT FROM bunq_partner.permit_servers) THEN clock_timestamp() ELSE '-infinity' END;
-        INSERT INTO bunq_partner.permit_servers VALUES (pg_postmaster_start_time(), seen) ON CONFLICT DO NOTHING;
+    IF w.server IS DISTINCT FROM pg_postmaster_start_time() AND longest IS NOT NULL THEN
+        SELECT first_seen INTO seen FROM bunq_partner.permit_servers WHERE started = pg_postmaster_start_time();
+        IF NOT FOUND THEN
+            seen := CASE WHEN EXISTS (SELECT FROM bunq_partner.permit_servers) THEN clock_timestamp() ELSE '-infinity' END;
+            INSERT INTO bunq_partner.permit_servers VALUES (pg_postmaster_start_time(), seen) ON CONFLICT DO NOTHING;
+        END IF;
+        -- A permit may have been given that begins 3 s later. If the clock was set back since then, the time
+        -- counts from now on.
+        w.closed_until := greatest(
+            w.closed_until, least(seen + w.set_back, w.time) + w.lease + least(longest, '3 s') + longest
+        );
+        w.server := pg_postmaster_start_time();
     END IF;
-    w.closed_until := greatest(w.closed_until, seen + w.set_back + w.lease + longest);
     DELETE FROM bunq_partner.permits
         WHERE window_id = w.id AND coalesce(settled, lease_until) + longest <= w.time;
     UPDATE bunq_partner.permit_windows SET
-        time = w.time, set_back = w.set_back, lease = w.lease, closed_until = w.closed_until,
+        time = w.time, set_back = w.set_back, lease = w.lease, server = w.server, closed_until = w.closed_until,
         named_calls = w.named_calls, named_per = w.named_per, named_until = w.named_until,
         claim_closed_until = w.claim_closed_until, claim_calls = w.claim_calls, claim_per = w.claim_per,
         claim_until = w.claim_until

@@ -50,7 +50,7 @@ use crate::trouble::Trouble;
 ///
 /// All times are those of the server's clock. It may be set back, and the machines' clocks do not matter. It must not be set forward
 /// by leaps, which would end windows early. After a restart of the server or a failover to another, which may have lost the last permits,
-/// every window is closed for a lease and its own length.
+/// every window is closed for a lease, its own length, and up to 3 s more.
 ///
 /// If the database cannot be asked, calls fail with [`ErrorKind::Permits`](bunq_partner::ErrorKind::Permits), and nothing is sent.
 #[derive(Clone)]
