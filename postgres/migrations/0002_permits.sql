@@ -81,8 +81,9 @@ CREATE TABLE bunq_partner.permit_waiters (
 ) WITH (fillfactor = 50);
 
 CREATE FUNCTION bunq_partner.microseconds(bigint) RETURNS interval
-    LANGUAGE sql IMMUTABLE STRICT
-    RETURN $1 * interval '1 microsecond';
+    LANGUAGE sql IMMUTABLE STRICT AS $$
+    SELECT $1 * interval '1 microsecond'
+$$;
 
 -- Locks a window, moves its time to now, and removes what counts no more. NULL if there is none of this name.
 CREATE FUNCTION bunq_partner.permit_window(p_name text, p_lease interval, p_per interval) RETURNS bunq_partner.permit_windows
