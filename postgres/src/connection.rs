@@ -21,12 +21,13 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 const MAX_IDLE: usize = 4;
 
 /// What each connection begins with. A statement may take longer than the lease of a lock, for which one may wait. A setting of the
-/// server or of the role must not make what was saved less durable.
+/// server or of the role must not make what was saved less durable, nor have a statement that has waited see what was before.
 const BEGIN: &str = "
     SET statement_timeout = '25s';
     SET lock_timeout = '10s';
     SET idle_in_transaction_session_timeout = '25s';
     SET search_path = '';
+    SET default_transaction_isolation = 'read committed';
     SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'";
 
 /// The values of a statement, with their types.

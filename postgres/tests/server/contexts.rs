@@ -98,6 +98,8 @@ async fn processes_share_one_session() {
 async fn one_at_a_time_changes_what_is_stored() {
     test_timeout::start();
     let Some(test) = TestDatabase::migrated().await else { return };
+    // Whatever the database is set to, who has waited sees what came before.
+    test.sql(&format!("ALTER DATABASE {} SET default_transaction_isolation = 'serializable'", test.name));
     let machines = [machine(&test).await, machine(&test).await, machine(&test).await];
     let add = async |store: PostgresStore| {
         let lock = store.lock().await.unwrap();
