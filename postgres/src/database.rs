@@ -44,7 +44,7 @@ pub(crate) type Value = (Box<dyn ToSql + Send + Sync>, Type);
 /// - `sslrootcert`: a PEM file with the certificates that are trusted, in place of the system's.
 /// - `host`: the folder of a socket, as in `postgres:///acme?host=/run/postgresql`.
 /// - `application_name`: names the machine in the list of connections and of who holds a lock; `bunq-partner` if it is missing.
-/// - `connect_timeout`, in seconds: 10 if it is missing.
+/// - `connect_timeout`, in seconds, for each host: if it is missing, 10, or 3 with several hosts.
 ///
 /// With several hosts, as in `HOST,HOST`, the one that can be written to is used.
 ///

@@ -21,6 +21,9 @@ pub(crate) struct Target {
 /// A connection that is not there after this time is given up.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The same for each of several hosts: the next one must be reached before a lease ends.
+const CONNECT_TIMEOUT_OF_EACH: Duration = Duration::from_secs(3);
+
 /// A server that is not heard for this long is taken to be gone.
 const SILENCE: Duration = Duration::from_secs(20);
 
@@ -61,7 +64,8 @@ impl Target {
         config.ssl_mode(mode).target_session_attrs(TargetSessionAttrs::ReadWrite).tcp_user_timeout(SILENCE);
         config.keepalives(true).keepalives_idle(SILENCE / 2).keepalives_interval(SILENCE / 4).keepalives_retries(2);
         if config.get_connect_timeout().is_none() {
-            config.connect_timeout(CONNECT_TIMEOUT);
+            let is_one = config.get_hosts().len() == 1;
+            config.connect_timeout(if is_one { CONNECT_TIMEOUT } else { CONNECT_TIMEOUT_OF_EACH });
         }
         if config.get_application_name().is_none() {
             config.application_name("bunq-partner");
@@ -152,6 +156,20 @@ mod tests {
             ("postgres://localhost/acme?hostaddr=192.0.2.1", "the database acme at localhost:5432", Trust::System),
         ] {
             assert_eq!(parsed(url), Ok((place.to_owned(), trust)), "{url}");
+        }
+    }
+
+    #[test]
+    fn a_host_that_is_gone_leaves_time_for_the_next() {
+        test_timeout::start();
+        for (url, seconds) in [
+            ("postgres://a/acme", 10),
+            ("postgres://a,b/acme", 3),
+            ("postgres://a/acme?connect_timeout=5", 5),
+            ("postgres://a,b/acme?connect_timeout=5", 5),
+        ] {
+            let target = Target::parse(&url.into()).unwrap_or_else(|error| panic!("{error}"));
+            assert_eq!(target.config.get_connect_timeout(), Some(&Duration::from_secs(seconds)), "{url}");
         }
     }
 
