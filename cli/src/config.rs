@@ -1,7 +1,5 @@
 //! `config`: shows each setting with its source, and the path of the file with the profiles. It needs no key and no network.
 
-use std::path::Path;
-
 use serde_json::json;
 
 use super::arguments::OutputFormat;
@@ -9,8 +7,8 @@ use super::columns::View;
 use super::connection::state_folder;
 use super::exit::Failure;
 use super::output::{Field, Printer, Record, names, write_text, write_value};
-use super::profile::{self, LIMIT_SCOPES, USER_INSTALLATIONS, word};
-use super::settings::{Bank, BankSettings, KeyPlace, Settings, Source};
+use super::profile::{self, COUNTED_BY, LIMIT_SCOPES, USER_INSTALLATIONS, word};
+use super::settings::{Bank, BankSettings, CountedByKind, KeyPlace, PostgresSettings, Settings, Source, UrlPlace};
 use super::words::clean;
 
 /// Shows each setting and its source. Of a key it shows the source alone.
@@ -29,6 +27,7 @@ pub(super) fn show(settings: &Settings<'_>, typed: Option<OutputFormat>, view: V
             add("custody", "in memory".to_owned(), &source)?;
             add("user_installation", "as that sandbox takes it".to_owned(), &source)?;
             add("limits_are_per", "as that sandbox counts".to_owned(), &source)?;
+            add("postgres", "none".to_owned(), &source)?;
         }
         Bank::At(bank) => {
             match &bank.profile {
@@ -41,24 +40,43 @@ pub(super) fn show(settings: &Settings<'_>, typed: Option<OutputFormat>, view: V
                 add("plain_http", format!("allowed to {host}"), &Source::Option("--plain-http"))?;
             }
             add("api_key", key_place(&bank), &bank.api_key.source)?;
-            let context = match &bank.context.value {
-                Some(file) => file.display().to_string(),
-                None => match state_folder() {
+            let in_database = bank.postgres.as_ref().map(|postgres| format!("{} in the database", postgres.name));
+            let context = match (&bank.context.value, &in_database) {
+                (Some(file), _) => file.display().to_string(),
+                (None, Some(name)) => name.clone(),
+                (None, None) => match state_folder() {
                     Ok(folder) => format!("a file for each key in {}", folder.display()),
                     Err(failure) => failure.message().to_owned(),
                 },
             };
             add("context", context, &bank.context.source)?;
-            let custody = bank.custody.value.as_deref().map(Path::display);
-            add("custody", custody.map_or("none".to_owned(), |folder| folder.to_string()), &bank.custody.source)?;
+            let folder = bank.custody.value.as_ref().map(|folder| folder.display().to_string());
+            add("custody", folder.or(in_database).unwrap_or_else(|| "none".to_owned()), &bank.custody.source)?;
             let installation = word(&USER_INSTALLATIONS, &bank.user_installation.value).to_owned();
             add("user_installation", installation, &bank.user_installation.source)?;
             let scope = word(&LIMIT_SCOPES, &bank.limits_are_per.value).to_owned();
             add("limits_are_per", scope, &bank.limits_are_per.source)?;
+            match &bank.postgres {
+                Some(postgres) => add("postgres", database(postgres), &postgres.url.source)?,
+                None => add("postgres", "none".to_owned(), &Source::Default)?,
+            }
         }
     }
     add("output", output.value.to_string(), &output.source)?;
     Ok(printer.finish()?)
+}
+
+/// The database, without its URL, which has a password.
+fn database(postgres: &PostgresSettings) -> String {
+    let url = match &postgres.url.value {
+        UrlPlace::File(file) => format!("URL in the file {}", file.display()),
+        UrlPlace::Variable(_) => "URL set".to_owned(),
+    };
+    let address = match postgres.counted_by {
+        CountedByKind::Address | CountedByKind::AddressAndKey => format!(", the address is {}", postgres.address),
+        CountedByKind::Key => String::new(),
+    };
+    format!("{url}; calls are counted by {}{address}", word(&COUNTED_BY, &postgres.counted_by))
 }
 
 fn key_place(bank: &BankSettings) -> String {

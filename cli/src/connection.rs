@@ -10,8 +10,8 @@ use aws_lc_rs::digest::{Context as Digest, SHA256};
 use bunq_partner::reqwest::Url;
 use bunq_partner::types::InquiryEntryType;
 use bunq_partner::{
-    Client, ClientBuilder, Custody, Environment, Error, ErrorKind, FileStore, LimitScope, Operation, RateLimit,
-    ReceiptFile, Remedy, RetryPolicy, Secret, Shutdown, UserInstallation, files,
+    Client, ClientBuilder, ContextStore, Custody, Environment, Error, ErrorKind, FileStore, LimitScope, Operation,
+    RateLimit, ReceiptFile, Remedy, RetryPolicy, Secret, Shutdown, UserInstallation, files,
 };
 use bunq_partner_sandbox::{Sandbox, SeedInquiry, SeedProvision};
 
@@ -19,6 +19,7 @@ use super::exit::Failure;
 use super::folders;
 use super::interrupt::{blocking, until_interrupted};
 use super::key_command;
+use super::postgres::SharedStores;
 use super::questions;
 use super::reading;
 use super::settings::{Bank, BankSettings, KeyPlace, Source};
@@ -39,6 +40,41 @@ const SAMPLES: &str = include_str!("samples.json");
 /// The user of `--sandbox` that is in custody.
 const SAMPLE_USER: u64 = 1015;
 
+/// Where the keys and the session are kept.
+pub(super) enum ContextPlace {
+    Memory,
+    File(PathBuf),
+    Database(Arc<dyn ContextStore>),
+}
+
+impl ContextPlace {
+    /// What outlasts this process.
+    pub(super) fn store(&self) -> Option<Arc<dyn ContextStore>> {
+        match self {
+            Self::Memory => None,
+            Self::File(file) => Some(Arc::new(FileStore::new(file))),
+            Self::Database(store) => Some(Arc::clone(store)),
+        }
+    }
+
+    /// The path of the file, or the name in the database.
+    pub(super) fn shown(&self) -> Option<String> {
+        match self {
+            Self::Memory => None,
+            Self::File(file) => Some(file.display().to_string()),
+            Self::Database(store) => Some(store.name()),
+        }
+    }
+}
+
+/// What a command needs of a connection.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Needs {
+    pub(super) key: bool,
+    /// The database that machines share, if one is named.
+    pub(super) database: bool,
+}
+
 /// A bank, and how to reach it.
 pub(super) struct BankConnection {
     pub(super) environment: Environment,
@@ -46,8 +82,9 @@ pub(super) struct BankConnection {
     /// The host that plain HTTP is allowed to.
     plain_http: Option<String>,
     pub(super) api_key: Secret,
-    /// `None`: the context is in memory.
-    pub(super) context: Option<PathBuf>,
+    pub(super) context: ContextPlace,
+    /// What other machines use too.
+    pub(super) shared: Option<SharedStores>,
     /// The bank itself, if it is this program's own.
     sandbox: Option<Sandbox>,
     /// How many times as fast as bunq allows.
@@ -68,8 +105,8 @@ pub(super) struct BankConnection {
 }
 
 impl BankConnection {
-    /// Finds the key and the context file. It may ask for the key, and starts the sandbox if one is wanted.
-    pub(super) async fn new(bank: &Bank, rehearse: u32, needs_key: bool) -> Result<Self, Failure> {
+    /// Finds the key and the context. It may ask for the key, and starts the sandbox if one is wanted.
+    pub(super) async fn new(bank: &Bank, rehearse: u32, needs: Needs) -> Result<Self, Failure> {
         let Bank::At(settings) = bank else { return Self::to_sandbox(rehearse).await };
         let (environment, base_url) = (settings.environment.value, settings.base_url.value.clone());
         let plain_http = settings.plain_http.clone();
@@ -82,17 +119,29 @@ impl BankConnection {
             return Err(Failure::usage("--rehearse is for a bank on this machine: bunq would refuse what is faster"));
         }
         let (sandbox, receipts, custody, shutdown) = (None, None, None, Shutdown::default());
-        let (api_key, context) = if needs_key || matches!(settings.api_key.value, KeyPlace::File(_)) {
+        let shared = match settings.postgres.as_ref().filter(|_| needs.database) {
+            Some(postgres) => {
+                let (shared, warning) = until_interrupted(None, SharedStores::connect(postgres)).await?;
+                warnings.extend(warning);
+                Some(shared)
+            }
+            None => None,
+        };
+        let (api_key, context) = if needs.key || matches!(settings.api_key.value, KeyPlace::File(_)) {
             let (api_key, warning) = api_key(settings).await?;
             warnings.extend(warning);
-            let context = match &settings.context.value {
-                Some(file) => file.clone(),
-                None => make_state_folder()?.join(context_name(environment, &base_url, &api_key)),
+            let context = match (&settings.context.value, &shared) {
+                (Some(file), _) => ContextPlace::File(file.clone()),
+                (None, Some(shared)) => ContextPlace::Database(shared.context()),
+                (None, None) if settings.postgres.is_some() => ContextPlace::Memory,
+                (None, None) => {
+                    ContextPlace::File(make_state_folder()?.join(context_name(environment, &base_url, &api_key)))
+                }
             };
-            (api_key, Some(context))
+            (api_key, context)
         } else {
             // What is only shown is shown without a key too, and leaves nothing behind.
-            (Secret::new(if environment == Environment::Sandbox { "sandbox_" } else { "-" }), None)
+            (Secret::new(if environment == Environment::Sandbox { "sandbox_" } else { "-" }), ContextPlace::Memory)
         };
         Ok(Self {
             environment,
@@ -100,6 +149,7 @@ impl BankConnection {
             plain_http,
             api_key,
             context,
+            shared,
             sandbox,
             rehearse,
             receipts,
@@ -122,7 +172,8 @@ impl BankConnection {
             base_url: sandbox.base_url().to_owned(),
             plain_http: None,
             api_key: sandbox.api_key(),
-            context: None,
+            context: ContextPlace::Memory,
+            shared: None,
             sandbox: Some(sandbox),
             rehearse,
             receipts: None,
@@ -184,9 +235,9 @@ impl BankConnection {
 
     /// A client to be built, with the context and the custody.
     pub(super) fn keeping(&self) -> ClientBuilder {
-        let builder = match (&self.sandbox, &self.context) {
+        let builder = match (&self.sandbox, self.context.store()) {
             (Some(sandbox), _) => sandbox.client(),
-            (None, Some(file)) => self.builder().context_store(FileStore::new(file)),
+            (None, Some(store)) => self.builder().context_store(store),
             (None, None) => self.builder(),
         };
         match &self.custody {
@@ -198,7 +249,7 @@ impl BankConnection {
     /// Gives the context file that is named after another API key the name of this one, so that the installation stays. Returns what to
     /// tell if this key has one already. A context file that was typed, or is of a profile, stays where it is.
     pub(super) fn take_over_context(&self, old: &Secret) -> Result<Option<String>, Failure> {
-        let (Some(file), Ok(folder)) = (&self.context, state_folder()) else { return Ok(None) };
+        let (ContextPlace::File(file), Ok(folder)) = (&self.context, state_folder()) else { return Ok(None) };
         let named_after = |key| folder.join(context_name(self.environment, &self.base_url, key));
         let before = named_after(old);
         if *file != named_after(&self.api_key) || *file == before || !before.exists() {
@@ -238,6 +289,10 @@ impl BankConnection {
         let builder = Client::builder(self.environment).base_url(&self.base_url).api_key(self.api_key.clone());
         let builder = builder.user_installation(self.user_installation).limits_are_per(self.limits_are_per);
         let builder = builder.max_upload_size(MAX_UPLOAD);
+        let builder = match &self.shared {
+            Some(shared) => shared.limit(builder),
+            None => builder,
+        };
         let builder = match &self.plain_http {
             Some(host) => builder.allow_plain_http(host),
             None => builder,
@@ -309,6 +364,14 @@ async fn key_file(path: &Path, source: &Source) -> Result<(Secret, Option<String
         Source::Option(option) => format!("{option} {}: {problem}", path.display()),
         _ => format!("api_key_file {} of {source}: {problem}", path.display()),
     };
+    secret_file(path, said).await
+}
+
+/// Reads a secret from a file of its owner's alone. `said` says where its name is from.
+pub(super) async fn secret_file(
+    path: &Path,
+    said: impl Fn(String) -> String,
+) -> Result<(Secret, Option<String>), Failure> {
     let failed = |error: io::Error| Failure::usage(said(error.to_string()));
     let to_open = path.to_owned();
     let (file, warning) = blocking(move || files::open_secret(to_open)).await.map_err(failed)?;

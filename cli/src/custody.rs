@@ -8,6 +8,7 @@ use futures_util::stream::{Stream, TryStreamExt as _, iter, try_unfold};
 
 use super::arguments::{CustodyOptions, DryRun};
 use super::exit::Failure;
+use super::postgres::SharedStores;
 use super::settings::Bank;
 
 /// Whether a command acts for users in custody.
@@ -49,10 +50,12 @@ pub(super) enum CustodyPlace {
     Nowhere,
     Memory,
     Folder(PathBuf),
+    /// In the database that machines share.
+    Database,
 }
 
 impl CustodyPlace {
-    /// The folder that was typed, or else that of the profile. The sandbox of this program ends with it, and so do the tokens of its
+    /// The folder that was typed, or else that of the profile, or else the database. The sandbox of this program ends with it, and so do the tokens of its
     /// users, which are kept in memory.
     pub(super) fn of(usage: CustodyUse<'_>, bank: &Bank) -> Result<Self, Failure> {
         let (typed, is_needed) = match usage {
@@ -62,7 +65,7 @@ impl CustodyPlace {
             CustodyUse::Released => (None, false),
         };
         let named = typed.and_then(|CustodyFolder { option, folder }| Some((option, folder?)));
-        let folder = match (bank, named) {
+        let (folder, has_database) = match (bank, named) {
             (Bank::Internal, None) if is_needed => return Ok(Self::Memory),
             (Bank::Internal, None) => return Ok(Self::Nowhere),
             (Bank::Internal, Some((option, _))) => {
@@ -71,11 +74,12 @@ impl CustodyPlace {
                     failure.with_hint("leave out one of them: the tokens of that sandbox are worth nothing after it")
                 );
             }
-            (Bank::At(_), Some((_, folder))) => Some(folder),
-            (Bank::At(settings), None) => settings.custody.value.as_deref(),
+            (Bank::At(_), Some((_, folder))) => (Some(folder), false),
+            (Bank::At(settings), None) => (settings.custody.value.as_deref(), settings.postgres.is_some()),
         };
         match (folder, typed) {
             (Some(folder), _) => Ok(Self::Folder(folder.to_owned())),
+            (None, _) if has_database => Ok(Self::Database),
             (None, Some(CustodyFolder { option, .. })) if is_needed => {
                 let failure = Failure::usage("no custody is named, which has the tokens of users");
                 Err(failure.with_hint(format!(
@@ -89,13 +93,14 @@ impl CustodyPlace {
     pub(super) fn folder(&self) -> Option<&Path> {
         match self {
             Self::Folder(folder) => Some(folder),
-            Self::Nowhere | Self::Memory => None,
+            Self::Nowhere | Self::Memory | Self::Database => None,
         }
     }
 
-    /// Nothing of it is read yet.
-    pub(super) fn custody(&self) -> Option<Arc<dyn Custody>> {
+    /// Nothing of it is read yet. There is none if it is in a database that could not be reached.
+    pub(super) fn custody(&self, shared: Option<&SharedStores>) -> Option<Arc<dyn Custody>> {
         match self {
+            Self::Database => shared.map(SharedStores::custody),
             Self::Nowhere => None,
             Self::Memory => Some(Arc::new(MemoryCustody::new())),
             Self::Folder(folder) => Some(Arc::new(FileCustody::new(folder))),

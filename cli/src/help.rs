@@ -14,11 +14,12 @@ use super::output::write_text;
 use super::schema::SCHEMA;
 
 /// The environment variables that the program reads.
-const ENVIRONMENT: [(&str, &str); 10] = [
+const ENVIRONMENT: [(&str, &str); 11] = [
     ("BUNQ_API_KEY", "API key, unless --api-key-file or --profile is given"),
     ("BUNQ_ENV", "sandbox or production, unless --env or --profile is given"),
     ("BUNQ_BASE_URL", "base URL, unless --base-url or --profile is given; refused in production"),
     ("BUNQ_PROFILE", "profile, unless --profile is given or one of the variables above is set"),
+    ("BUNQ_PARTNER_POSTGRES", "URL of the database that machines share, instead of a profile's url_file"),
     ("BUNQ_WEBHOOK_URL", "URL of `webhooks`, unless --url-file is given"),
     ("BUNQ_LOG", "log of calls: off, info (as -v) or debug (as -vv), unless -v is given"),
     ("HTTPS_PROXY, ALL_PROXY, NO_PROXY", "proxy to bunq, and the hosts that need none"),

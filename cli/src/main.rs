@@ -44,6 +44,7 @@ mod onboarding;
 mod operations;
 mod output;
 mod pages;
+mod postgres;
 mod probe;
 mod profile;
 mod progress;
@@ -78,13 +79,13 @@ use clap::ValueEnum as _;
 
 use self::arguments::{
     AttachmentCommand, BankCommand, Color, Command, CommandLine, ConfigCommand, ConnectionOptions, InquiriesCommand,
-    OauthCommand, OutputFormat, OutputOptions, ReceiptsCommand, SessionCommand, UsersCommand,
+    OauthCommand, OutputFormat, OutputOptions, PostgresCommand, ReceiptsCommand, SessionCommand, UsersCommand,
 };
 use self::bulk::Order;
 use self::closing::Closing;
 use self::columns::{Results, View};
 use self::confirmation::confirm;
-use self::connection::BankConnection;
+use self::connection::{BankConnection, Needs};
 use self::custody::CustodyPlace;
 use self::declaration::{ContextUse, Declaration, Effect};
 use self::exit::Failure;
@@ -195,6 +196,10 @@ fn run(arguments: CommandLine, format: &mut OutputFormat) -> Result<(), Failure>
             config::show(&settings, output.output, view)
         }
         Command::Config(ConfigCommand::Path) => config::path(settle()?.1.format),
+        Command::Postgres(PostgresCommand::Migrate) => {
+            let (settings, view) = settle()?;
+            in_runtime(until_interrupted(None, postgres::migrate(&settings, view)))
+        }
         Command::Sandbox(options) => in_runtime(sandbox::run(options)),
         Command::Completions { shell } => Ok(write_out(io::stdout(), &completion::script(shell))?),
         Command::Man => Ok(write_out(io::stdout(), &help::manual()?)?),
@@ -257,14 +262,15 @@ async fn ask_bank(
         | Effect::Provokes => None,
     };
     let (mut unusable, makes_calls) = (None, !is_dry_run && context != ContextUse::Offline);
-    let mut connection = match BankConnection::new(bank, rehearse, makes_calls).await {
+    let needs = Needs { key: makes_calls, database: makes_calls || matches!(place, CustodyPlace::Database) };
+    let mut connection = match BankConnection::new(bank, rehearse, needs).await {
         Err(failure) if context == ContextUse::Examined && !failure.is_interruption() => {
             unusable = Some(failure);
-            BankConnection::new(bank, rehearse, false).await?
+            BankConnection::new(bank, rehearse, Needs::default()).await?
         }
         connection => connection?,
     };
-    connection.custody = place.custody();
+    connection.custody = place.custody(connection.shared.as_ref());
     // Once the key is read, a signal does not end the process by itself any more, so whatever may take time listens for it.
     if let CustodyPlace::Memory = place {
         until_interrupted(None, connection.take_sample_user()).await?;

@@ -23,14 +23,21 @@ use super::folders;
 /// No file of profiles is larger.
 const MAX_LEN: usize = 64 * 1024;
 
-const MEMBERS: &str = "environment, base_url, api_key_file, api_key_command, context, custody, user_installation, limits_are_per and \
-                       output";
+const MEMBERS: &str = "environment, base_url, api_key_file, api_key_command, context, custody, user_installation, limits_are_per, \
+                       postgres and output";
 
 /// The words for whose installation users take, and for what bunq counts calls by.
 pub(super) const USER_INSTALLATIONS: [(&str, UserInstallation); 2] =
     [("own", UserInstallation::Own), ("partner", UserInstallation::Partner)];
 pub(super) const LIMIT_SCOPES: [(&str, LimitScope); 2] =
     [("address", LimitScope::Address), ("session", LimitScope::Session)];
+
+/// The words for what all machines count calls by.
+pub(super) const COUNTED_BY: [(&str, CountedByKind); 3] = [
+    ("address", CountedByKind::Address),
+    ("key", CountedByKind::Key),
+    ("address_and_key", CountedByKind::AddressAndKey),
+];
 
 /// The word for a value.
 pub(super) fn word<T: PartialEq>(words: &[(&'static str, T)], value: &T) -> &'static str {
@@ -48,7 +55,29 @@ pub(super) struct Profile {
     pub(super) custody: Option<PathBuf>,
     pub(super) user_installation: Option<UserInstallation>,
     pub(super) limits_are_per: Option<LimitScope>,
+    pub(super) postgres: Option<PostgresProfile>,
     pub(super) output: Option<OutputFormat>,
+}
+
+/// What a profile says of the database that machines share.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct PostgresProfile {
+    /// The file with its URL.
+    pub(super) url_file: Option<PathBuf>,
+    /// The name of the context and of the custody there.
+    pub(super) name: Option<String>,
+    pub(super) counted_by: Option<CountedByKind>,
+    /// The name of the address that this machine calls from.
+    pub(super) address: Option<String>,
+}
+
+/// What all machines count calls by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum CountedByKind {
+    #[default]
+    Address,
+    Key,
+    AddressAndKey,
 }
 
 /// Where a profile's API key comes from.
@@ -176,8 +205,11 @@ impl Document<'_> {
                 let problem = format!("unknown member {}: a profile begins with [profiles.NAME]", name.get_ref());
                 return Err(self.mistake(&name.span(), problem));
             }
-            for (name, value) in self.table(value, "profiles")? {
-                profiles.insert(name.get_ref().to_string(), self.profile(self.table(value, name.get_ref())?)?);
+            for (name, value) in self.table(value, "profiles", "[profiles.NAME]")? {
+                profiles.insert(
+                    name.get_ref().to_string(),
+                    self.profile(self.table(value, name.get_ref(), "[profiles.NAME]")?)?,
+                );
             }
         }
         Ok(profiles)
@@ -210,6 +242,10 @@ impl Document<'_> {
                     let problem = "limits_are_per is \"address\" or \"session\"";
                     profile.limits_are_per = Some(self.one_of(value, &LIMIT_SCOPES, problem)?);
                 }
+                "postgres" => {
+                    profile.postgres =
+                        Some(self.postgres(self.table(value, "postgres", "[profiles.NAME.postgres]")?)?)
+                }
                 "output" => match OutputFormat::from_str(self.text(value)?, false) {
                     Ok(output) => profile.output = Some(output),
                     Err(_) => return refused("output is \"table\", \"json\", \"jsonl\" or \"csv\""),
@@ -227,8 +263,38 @@ impl Document<'_> {
         Ok(profile)
     }
 
-    fn table<'t>(&self, value: &'t Spanned<DeValue<'t>>, name: &str) -> Result<&'t DeTable<'t>, Failure> {
-        let problem = || self.mistake(&value.span(), format!("{name} is not a table: write [profiles.NAME]"));
+    fn postgres(&self, members: &DeTable<'_>) -> Result<PostgresProfile, Failure> {
+        let mut postgres = PostgresProfile::default();
+        for (name, value) in members {
+            match &**name.get_ref() {
+                "url_file" => postgres.url_file = Some(self.file(value)?),
+                "name" => postgres.name = Some(self.text(value)?.to_owned()),
+                "counted_by" => {
+                    let problem = "counted_by is \"address\", \"key\" or \"address_and_key\"";
+                    postgres.counted_by = Some(self.one_of(value, &COUNTED_BY, problem)?);
+                }
+                "address" => postgres.address = Some(self.text(value)?.to_owned()),
+                "url" => {
+                    let problem = "a URL with a password does not belong here: keep it in a file of its own (url_file)";
+                    return Err(self.mistake(&name.span(), problem));
+                }
+                unknown => {
+                    let problem =
+                        format!("unknown member {unknown}: postgres has url_file, name, counted_by and address");
+                    return Err(self.mistake(&name.span(), problem));
+                }
+            }
+        }
+        Ok(postgres)
+    }
+
+    fn table<'t>(
+        &self,
+        value: &'t Spanned<DeValue<'t>>,
+        name: &str,
+        written: &str,
+    ) -> Result<&'t DeTable<'t>, Failure> {
+        let problem = || self.mistake(&value.span(), format!("{name} is not a table: write {written}"));
         value.get_ref().as_table().ok_or_else(problem)
     }
 
@@ -289,7 +355,8 @@ mod tests {
         test_timeout::start();
         let text = "[profiles.a]\nenvironment = \"production\"\nbase_url = \"https://localhost\"\napi_key_command = [\"pass\", \"x\"]\n\
                     [profiles.b]\napi_key_file = \"b.key\"\ncontext = \"/k/b\"\ncustody = \"users\"\n\
-                    user_installation = \"partner\"\nlimits_are_per = \"session\"\noutput = \"jsonl\"\n";
+                    user_installation = \"partner\"\nlimits_are_per = \"session\"\noutput = \"jsonl\"\n\
+                    [profiles.b.postgres]\nurl_file = \"url\"\nname = \"n\"\ncounted_by = \"key\"\naddress = \"nat\"\n";
         let a = Profile {
             environment: Some(Environment::Production),
             base_url: Some("https://localhost".into()),
@@ -302,6 +369,12 @@ mod tests {
             custody: Some("/c/users".into()),
             user_installation: Some(UserInstallation::Partner),
             limits_are_per: Some(LimitScope::Session),
+            postgres: Some(PostgresProfile {
+                url_file: Some("/c/url".into()),
+                name: Some("n".to_owned()),
+                counted_by: Some(CountedByKind::Key),
+                address: Some("nat".to_owned()),
+            }),
             output: Some(OutputFormat::Jsonl),
             ..Profile::default()
         };
@@ -328,6 +401,16 @@ mod tests {
                 "[profiles.a]\nlimits_are_per = \"planted\"",
                 "line 2, column 18: limits_are_per is \"address\" or \"session\"",
             ),
+            (
+                "[profiles.a.postgres]\nurl = \"planted\"",
+                "line 2, column 1: a URL with a password does not belong here",
+            ),
+            (
+                "[profiles.a.postgres]\ncounted_by = \"planted\"",
+                "line 2, column 14: counted_by is \"address\", \"key\" or",
+            ),
+            ("[profiles.a.postgres]\nlease = 1", "line 2, column 1: unknown member lease: postgres has url_file,"),
+            ("[profiles.a]\npostgres = \"planted\"", "line 2, column 12: postgres is not a table"),
             ("[profiles.a]\noutput = 1", "line 2, column 10: this is no text: write it in quotes"),
             ("[profiles.a]\nenvironment = \"\"", "line 2, column 15: this text is empty: leave the member out"),
             ("[profiles.a]\nbase_url = \"\"", "line 2, column 12: this text is empty"),

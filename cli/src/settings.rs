@@ -13,12 +13,14 @@ use bunq_partner::{Environment, LimitScope, Secret, UserInstallation, environmen
 
 use super::arguments::{ConnectionOptions, OutputFormat};
 use super::exit::Failure;
+pub(super) use super::profile::CountedByKind;
 use super::profile::{NamedProfile, ProfileKey, Profiles};
 
 const API_KEY: &str = "BUNQ_API_KEY";
 const BASE_URL: &str = "BUNQ_BASE_URL";
 const ENVIRONMENT: &str = "BUNQ_ENV";
 const PROFILE: &str = "BUNQ_PROFILE";
+pub(super) const DATABASE_URL: &str = "BUNQ_PARTNER_POSTGRES";
 
 /// The profile that is used if no other is named.
 const DEFAULT_PROFILE: &str = "default";
@@ -30,6 +32,7 @@ pub(super) struct Variables {
     base_url: Option<OsString>,
     environment: Option<OsString>,
     profile: Option<OsString>,
+    database_url: Option<OsString>,
 }
 
 impl Variables {
@@ -39,6 +42,7 @@ impl Variables {
             base_url: environment_variable(BASE_URL),
             environment: environment_variable(ENVIRONMENT),
             profile: environment_variable(PROFILE),
+            database_url: environment_variable(DATABASE_URL),
         }
     }
 }
@@ -93,6 +97,24 @@ pub(super) enum KeyPlace {
     Elsewhere(Source),
 }
 
+/// Where the URL of a database comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum UrlPlace {
+    File(PathBuf),
+    Variable(Secret),
+}
+
+/// The database that machines share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct PostgresSettings {
+    pub(super) url: Setting<UrlPlace>,
+    /// The name of the context and of the custody there.
+    pub(super) name: String,
+    pub(super) counted_by: CountedByKind,
+    /// The name of the address that this machine calls from.
+    pub(super) address: String,
+}
+
 /// A bank, its key, and where the session is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct BankSettings {
@@ -108,6 +130,8 @@ pub(super) struct BankSettings {
     /// Whose installation the sessions of users belong to. Only a profile says it, as what bunq counts calls by.
     pub(super) user_installation: Setting<UserInstallation>,
     pub(super) limits_are_per: Setting<LimitScope>,
+    /// Where context and custody are kept if no file and no folder is named, and where permits of the rate limits come from.
+    pub(super) postgres: Option<PostgresSettings>,
     /// The profile that this comes from, if it does, and what has chosen it.
     pub(super) profile: Option<Setting<NamedProfile>>,
 }
@@ -188,8 +212,8 @@ impl<'a> Settings<'a> {
         let ambient = ambient.as_ref().map(|profile| (profile, Source::Variable(PROFILE)));
         let lower = ambient.or(default.as_ref().map(|profile| (profile, Source::Default)));
         let settings = match (explicit, lower) {
-            (Some((profile, chosen)), _) => self.of_profile(profile, chosen),
-            (None, Some((profile, chosen))) if !self.is_said_directly() => self.of_profile(profile, chosen),
+            (Some((profile, chosen)), _) => self.of_profile(profile, chosen)?,
+            (None, Some((profile, chosen))) if !self.is_said_directly() => self.of_profile(profile, chosen)?,
             (None, unused) => self.said_directly(unused.map(|(profile, _)| profile))?,
         };
         Ok(Bank::At(Box::new(settings)))
@@ -203,7 +227,7 @@ impl<'a> Settings<'a> {
         is_typed || environment.is_some() || base_url_variable.is_some() || api_key.is_some()
     }
 
-    fn of_profile(&self, named: &NamedProfile, chosen: Source) -> BankSettings {
+    fn of_profile(&self, named: &NamedProfile, chosen: Source) -> Result<BankSettings, Failure> {
         let (profile, source) = (named.profile.clone(), Source::Profile(named.to_string()));
         let environment = first([(profile.environment, source.clone())], Environment::Sandbox);
         let key = profile.api_key.map(|key| match key {
@@ -214,8 +238,9 @@ impl<'a> Settings<'a> {
             Some(_) => KeyPlace::Elsewhere(Source::Variable(API_KEY)),
             None => KeyPlace::Asked,
         };
-        BankSettings {
+        Ok(BankSettings {
             base_url: first([(profile.base_url, source.clone())], environment.value.base_url().to_owned()),
+            postgres: self.postgres(Some(named), environment.value)?,
             environment,
             plain_http: self.typed.plain_http.clone(),
             api_key: first([(key, source.clone())], none),
@@ -227,7 +252,7 @@ impl<'a> Settings<'a> {
             user_installation: first([(profile.user_installation, source.clone())], UserInstallation::default()),
             limits_are_per: first([(profile.limits_are_per, source)], LimitScope::default()),
             profile: Some(Setting { value: named.clone(), source: chosen }),
-        }
+        })
     }
 
     /// The settings of options and variables; `unused` is the profile that is not used because of them.
@@ -277,6 +302,7 @@ impl<'a> Settings<'a> {
         }
         let context = first([(self.typed_context(), Source::Option("--context"))], None);
         Ok(BankSettings {
+            postgres: self.postgres(None, environment.value)?,
             environment,
             base_url,
             plain_http: self.typed.plain_http.clone(),
@@ -287,6 +313,34 @@ impl<'a> Settings<'a> {
             limits_are_per: first([], LimitScope::default()),
             profile: None,
         })
+    }
+
+    /// The database that a profile or the variable names. The variable decides which: it gives the owner's URL to a migration, too.
+    fn postgres(
+        &self,
+        named: Option<&NamedProfile>,
+        environment: Environment,
+    ) -> Result<Option<PostgresSettings>, Failure> {
+        let profile = named.and_then(|named| named.profile.postgres.as_ref());
+        let variable = text(DATABASE_URL, &self.variables.database_url)?.map(|url| UrlPlace::Variable(url.into()));
+        let url = match (variable, profile.and_then(|postgres| postgres.url_file.clone()), named) {
+            (Some(value), ..) => Setting { value, source: Source::Variable(DATABASE_URL) },
+            (None, Some(file), Some(named)) => {
+                Setting { value: UrlPlace::File(file), source: Source::Profile(named.to_string()) }
+            }
+            (None, _, Some(named)) if profile.is_some() => {
+                let failure = Failure::usage(format!("{named} has `postgres`, and there is no URL of a database"));
+                return Err(failure.with_hint(format!("set {DATABASE_URL}, or `url_file` in `postgres`")));
+            }
+            (None, ..) => return Ok(None),
+        };
+        let said = profile.cloned().unwrap_or_default();
+        Ok(Some(PostgresSettings {
+            url,
+            name: said.name.unwrap_or_else(|| environment.to_string()),
+            counted_by: said.counted_by.unwrap_or_default(),
+            address: said.address.unwrap_or_else(|| "all".to_owned()),
+        }))
     }
 
     fn typed_context(&self) -> Option<Option<PathBuf>> {

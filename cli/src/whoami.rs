@@ -16,7 +16,7 @@ pub(super) async fn show(invocation: &Invocation) -> Result<(), Failure> {
     client.api().get_installation().await?;
     let kind = kind_name(user.kind);
     let (environment, base_url) = (invocation.connection.environment.to_string(), client.base_url());
-    let context = invocation.connection.context.as_ref().map(|file| file.display().to_string());
+    let context = invocation.connection.context.shown();
     let user = Record::of(vec![
         Field::new("user_id", 0, user.id),
         Field::new("kind", 0, kind),
@@ -63,7 +63,7 @@ pub(super) async fn reinstall(invocation: &Invocation) -> Result<(), Failure> {
     let client = invocation.client()?;
     client.reinstall().await?;
     let user = client.user().await?;
-    let context = invocation.connection.context.as_ref().map(|file| file.display().to_string());
+    let context = invocation.connection.context.shown();
     match invocation.format() {
         OutputFormat::Table => {
             let kept = context.map(|file| format!(", kept in {file}")).unwrap_or_default();

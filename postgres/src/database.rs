@@ -10,7 +10,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::{FromSql, ToSql, Type};
 
 use crate::connection::{Connection, Pool, column};
-use crate::migrations;
+use crate::migrations::{self, Migrated};
 use crate::trouble::Trouble;
 use crate::url::Target;
 
@@ -86,7 +86,7 @@ impl Database {
     /// # Errors
     ///
     /// Like [`connect`](Self::connect).
-    pub async fn migrate(url: impl Into<Secret>) -> Result<(), Error> {
+    pub async fn migrate(url: impl Into<Secret>) -> Result<Migrated, Error> {
         let database = Self::open(&url.into()).await?;
         let connection = database.check_server().await.map_err(Trouble::context)?;
         migrations::migrate(&connection, database.place()).await.map_err(Trouble::context)

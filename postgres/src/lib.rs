@@ -35,5 +35,6 @@ mod url;
 
 pub use custody::PostgresCustody;
 pub use database::Database;
+pub use migrations::Migrated;
 pub use permits::{CountedBy, PostgresPermits, PostgresPermitsBuilder};
 pub use store::PostgresStore;

@@ -5,6 +5,16 @@ use tokio_postgres::types::Type;
 use crate::connection::{Connection, Values, column};
 use crate::trouble::Trouble;
 
+/// What [`Database::migrate`](crate::Database::migrate) has done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Migrated {
+    /// The version that the schema had; 0 if there was none.
+    pub from: i32,
+    /// The version that it has now.
+    pub to: i32,
+}
+
 /// One step of the schema, which is never changed once it is released.
 struct Migration {
     /// The version that it makes.
@@ -69,7 +79,7 @@ pub(crate) async fn check(connection: &Connection, place: &str) -> Result<(), Tr
 }
 
 /// Brings the schema to the version that this crate needs.
-pub(crate) async fn migrate(connection: &Connection, place: &str) -> Result<(), Trouble> {
+pub(crate) async fn migrate(connection: &Connection, place: &str) -> Result<Migrated, Trouble> {
     connection.execute("BEGIN; SET LOCAL statement_timeout = 0").await?;
     // One process at a time. The end of the transaction releases it, however it ends.
     connection.execute("SELECT pg_advisory_xact_lock(hashtextextended('bunq-partner migrate', 0))").await?;
@@ -90,5 +100,6 @@ pub(crate) async fn migrate(connection: &Connection, place: &str) -> Result<(), 
             [(&migration.version, Type::INT4), (&migration.oldest_reader, Type::INT4), (&by, Type::TEXT)];
         connection.query(applied, &values).await?;
     }
-    connection.execute("COMMIT").await
+    connection.execute("COMMIT").await?;
+    Ok(Migrated { from: version, to: version.max(NEEDED) })
 }

@@ -115,6 +115,9 @@ pub(crate) enum Command {
     /// Show settings and the path of the profiles
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Manage the database that several machines share
+    #[command(subcommand)]
+    Postgres(PostgresCommand),
     /// Run a sandbox of bunq
     #[command(after_help = examples!("sandbox --provisions 10", "sandbox --rate-limits=100 --fault drop,on=update_provision"))]
     Sandbox(SandboxOptions),
@@ -244,6 +247,17 @@ pub(crate) enum ConfigCommand {
     /// Print the path of the file with the profiles
     #[command(after_help = examples!("config path", "config path --output json"))]
     Path,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum PostgresCommand {
+    /// Make the schema in the database, or bring it to the version that this program needs
+    #[command(after_help = concat!(
+        "The URL is in BUNQ_PARTNER_POSTGRES, or in url_file of a profile's postgres: its user\n\
+         may create the schema, or owns it. It may be run again, and by several at once.\n\n",
+        examples!("postgres migrate", "postgres migrate --profile production")
+    ))]
+    Migrate,
 }
 
 #[derive(Subcommand)]

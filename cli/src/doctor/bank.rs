@@ -1,13 +1,13 @@
 //! What the bank says: the context file, the key, the session, one call of each kind. Nothing of it is repeated, and no more
 //! than one session is opened.
 
-use std::path::Path;
 use std::time::Duration;
 
 use bunq_partner::types::{DeviceServer, DeviceServerStatus, ListProvisionsQuery};
-use bunq_partner::{Client, ContextStore as _, ContextSummary, Error, ErrorKind, FileStore, Operation, PageSize, text};
+use bunq_partner::{Client, ContextStore, ContextSummary, Error, ErrorKind, Operation, PageSize, text};
 use tokio::time::timeout;
 
+use super::super::connection::ContextPlace;
 use super::super::examination::step::{Check, Checks};
 use super::super::exit::told;
 use super::webhooks::{self, WEBHOOKS};
@@ -31,14 +31,17 @@ pub(super) struct Examination {
     pub(super) context: Option<ContextSummary>,
 }
 
-/// Checks the context file, without asking the bank.
-pub(super) async fn look_at_context(examination: &mut Examination, client: &Client, file: Option<&Path>) -> Option<()> {
+/// Checks the context that is kept, without asking the bank.
+pub(super) async fn look_at_context(
+    examination: &mut Examination,
+    client: &Client,
+    place: &ContextPlace,
+) -> Option<()> {
     let name = "context";
-    let Some(file) = file else {
+    let (Some(store), Some(shown)) = (place.store(), place.shown()) else {
         examination.steps.push(Check::skipped(name, "it is in memory alone"));
         return Some(());
     };
-    let shown = file.display();
     match client.context().await {
         Ok(None) => {
             examination.steps.push(Check::ok(name, format!("{shown} is not there yet: there was no earlier run")))
@@ -50,9 +53,13 @@ pub(super) async fn look_at_context(examination: &mut Examination, client: &Clie
                 (false, _) => "no session".to_owned(),
             };
             let device = if context.device_registered { "a registered device" } else { "no device yet" };
-            let saw = format!("{shown} is this key's, and its owner's alone: an installation, {device}, {session}");
+            let alone = match place {
+                ContextPlace::File(_) => ", and its owner's alone",
+                ContextPlace::Memory | ContextPlace::Database(_) => "",
+            };
+            let saw = format!("{shown} is this key's{alone}: an installation, {device}, {session}");
             let remedy = format!("see that {shown} can be written: else no run after this one has its session");
-            examination.steps.push(match saved_again(file).await {
+            examination.steps.push(match saved_again(&*store).await {
                 Ok(()) => Check::ok(name, saw),
                 Err(problem) => Check::failed(name, problem, remedy),
             });
@@ -68,9 +75,8 @@ pub(super) async fn look_at_context(examination: &mut Examination, client: &Clie
     Some(())
 }
 
-/// Saves in the context file what is in it, to know that the next session can be saved.
-async fn saved_again(file: &Path) -> Result<(), String> {
-    let store = FileStore::new(file);
+/// Saves the context that is kept once more, to know that the next session can be saved.
+async fn saved_again(store: &dyn ContextStore) -> Result<(), String> {
     let text = |error: Error| told(&error);
     let locked = timeout(PATIENCE, store.lock()).await;
     let held = |_| {

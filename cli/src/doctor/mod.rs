@@ -74,8 +74,7 @@ pub(super) async fn run(invocation: &Invocation, unusable: Option<Failure>) -> R
         (from, proxy) = (way.from, way.proxy);
         examination.steps = way.steps;
         if unusable.is_none() {
-            let context = connection.context.as_deref();
-            let is_usable = bank::look_at_context(&mut examination, client, context).await.is_some();
+            let is_usable = bank::look_at_context(&mut examination, client, &connection.context).await.is_some();
             if way.is_open && is_usable {
                 bank::ask(&mut examination, client).await;
             } else {

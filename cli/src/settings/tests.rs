@@ -1,4 +1,5 @@
 use super::*;
+use crate::connection::{BankConnection, Needs};
 use crate::profile::Profile;
 
 /// The bank of these settings: `env=`, `url=`, `key=`, `context=` and `sandbox` are options; with `$` before them, variables;
@@ -24,6 +25,7 @@ fn bank(said: &str) -> String {
                     "$env" => variables.environment = Some(value.into()),
                     "$url" => variables.base_url = Some(value.into()),
                     "$key" => variables.api_key = Some(value.into()),
+                    "$postgres" => variables.database_url = Some(value.into()),
                     _ => panic!("{name}"),
                 }
                 continue;
@@ -39,6 +41,8 @@ fn bank(said: &str) -> String {
             "context" => profile.context = Some(value.into()),
             "custody" => profile.custody = Some(value.into()),
             "installation" => profile.user_installation = Some(UserInstallation::Partner),
+            "postgres" => profile.postgres.get_or_insert_default().url_file = (!value.is_empty()).then(|| value.into()),
+            "name" => profile.postgres.get_or_insert_default().name = text(),
             "limits" => profile.limits_are_per = Some(LimitScope::Session),
             "" => {}
             _ => panic!("{member}"),
@@ -64,7 +68,15 @@ fn bank(said: &str) -> String {
             let context = context.value.as_ref().map(|file| format!(" context {}", file.display())).unwrap_or_default();
             let custody =
                 custody.value.as_ref().map(|folder| format!(" custody {}", folder.display())).unwrap_or_default();
-            format!("{} {url} key {key}{context}{custody}{of_users}", environment.value)
+            let postgres = bank.postgres.as_ref().map(|postgres| {
+                let url = match &postgres.url.value {
+                    UrlPlace::File(file) => file.display().to_string(),
+                    UrlPlace::Variable(url) => format!("${}", url.expose()),
+                };
+                format!(" postgres {url} {}", postgres.name)
+            });
+            let postgres = postgres.unwrap_or_default();
+            format!("{} {url} key {key}{context}{custody}{postgres}{of_users}", environment.value)
         }
         Err(failure) => format!("refused: {}", failure.message()),
     }
@@ -111,6 +123,15 @@ fn the_bank_and_its_key_come_from_one_place() {
         ("url=t key=f d.key=g d.custody=c d.installation= d.limits=", "sandbox t key f"),
         ("d.key=f d.installation=", "sandbox - key f installation"),
         ("b.key=f b.limits= d.installation=", "sandbox - key f limits"),
+        // A database is no bank: the variable names it for each, and a profile says the rest.
+        ("$postgres=u", "sandbox - key asked postgres $u sandbox"),
+        ("$postgres=u d.env=production d.key=f", "production - key f postgres $u production"),
+        ("p.key=f p.postgres=f p.name=n", "sandbox - key f postgres f n"),
+        ("p.key=f p.postgres=f p.name=n $postgres=u", "sandbox - key f postgres $u n"),
+        ("p.key=f p.name=n $postgres=u", "sandbox - key f postgres $u n"),
+        ("$key=k d.postgres=f d.name=n", "sandbox - key k"),
+        ("p.name=n", "refused: profile p in FILE has `postgres`, and there is no URL of a database"),
+        ("sandbox $postgres=u", "internal"),
         ("b.key=f d.env=production d.url=u d.key=g d.context=c", "sandbox - key f"),
         ("p.url=u p.key=f b.key=g b.url=v d.key=h d.url=w", "sandbox u key f"),
         ("b.=", "sandbox - key asked"),
@@ -157,7 +178,7 @@ async fn the_client_has_what_the_profile_says_of_users() {
     let default = Some(NamedProfile { name: "default".to_owned(), file: PathBuf::new(), profile });
     let (typed, variables) = (ConnectionOptions::default(), Variables::default());
     let bank = Settings { typed: &typed, variables, layers: Layers { default, ..Layers::default() } }.bank().unwrap();
-    let connection = crate::connection::BankConnection::new(&bank, 1, false).await.unwrap();
+    let connection = BankConnection::new(&bank, 1, Needs::default()).await.unwrap();
     let builder = format!("{:?}", connection.builder());
     assert!(builder.contains("user_installation: Partner") && builder.contains("scope: Session"), "{builder}");
 }

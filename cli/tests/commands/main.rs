@@ -8,6 +8,9 @@ mod common;
 mod planted;
 #[path = "../../../tests/common/tls.rs"]
 mod tls;
+#[cfg(feature = "postgres")]
+#[path = "../../../postgres/tests/common/mod.rs"]
+mod with_postgres;
 
 #[cfg(unix)]
 mod cli_attachment;
@@ -40,6 +43,8 @@ mod cli_operations;
 mod cli_options;
 mod cli_output;
 mod cli_planted_secrets;
+#[cfg(unix)]
+mod cli_postgres;
 mod cli_probe;
 mod cli_probe_broken;
 #[cfg(unix)]

@@ -6,8 +6,8 @@ pub mod server;
 
 use std::io::{self, Write as _};
 
+use bunq_partner::Uuid;
 use bunq_partner_postgres::Database;
-use uuid::Uuid;
 
 use self::server::Server;
 

@@ -14,10 +14,14 @@ async fn several_processes_may_migrate_at_once_and_again() {
     test_timeout::start();
     let Some(test) = TestDatabase::empty() else { return };
     let migrations: Vec<_> = (0..4).map(|_| tokio::spawn(Database::migrate(test.owner_url()))).collect();
+    let mut begun_at = Vec::new();
     for migration in migrations {
-        migration.await.unwrap().unwrap();
+        begun_at.push(migration.await.unwrap().unwrap().from);
     }
-    Database::migrate(test.owner_url()).await.unwrap();
+    begun_at.sort_unstable();
+    assert_eq!(begun_at, [0, 2, 2, 2]);
+    let again = Database::migrate(test.owner_url()).await.unwrap();
+    assert_eq!((again.from, again.to), (2, 2));
     assert_eq!(versions(&test), "1 2");
 }
 

@@ -1,0 +1,59 @@
+//! What machines share in PostgreSQL, where the settings of a bank name a database.
+//!
+//! The feature `postgres` of this program has [`stores`]. Without it [`left_out`] stands in their place, and refuses such a bank.
+
+#[cfg(not(feature = "postgres"))]
+mod left_out;
+#[cfg(feature = "postgres")]
+mod stores;
+
+use bunq_partner::Secret;
+use serde_json::json;
+
+use super::arguments::OutputFormat;
+use super::columns::View;
+use super::exit::Failure;
+use super::output::{write_text, write_value};
+use super::settings::{Bank, DATABASE_URL, PostgresSettings, Settings, UrlPlace};
+
+#[cfg(not(feature = "postgres"))]
+use self::left_out as stores;
+pub(super) use self::stores::SharedStores;
+
+/// `postgres migrate`: makes the schema, or brings it to the version that this program needs.
+pub(super) async fn migrate(settings: &Settings<'_>, view: View) -> Result<(), Failure> {
+    let (url, _) = url(&named(&settings.bank()?)?.url.value).await?;
+    let (from, to) = stores::migrate(url).await?;
+    match view.format {
+        OutputFormat::Table => write_text(&match from {
+            _ if from == to => format!("the schema bunq_partner has version {to} already\n"),
+            0 => format!("the schema bunq_partner is made: it has version {to}\n"),
+            from => format!("the schema bunq_partner is brought from version {from} to {to}\n"),
+        }),
+        format => write_value(format, &json!({ "from": from, "to": to })),
+    }?;
+    Ok(())
+}
+
+/// The database that the settings name.
+fn named(bank: &Bank) -> Result<&PostgresSettings, Failure> {
+    let problem = match bank {
+        Bank::Internal => "--sandbox keeps nothing in a database",
+        Bank::At(bank) => match &bank.postgres {
+            Some(postgres) => return Ok(postgres),
+            None => "no database is named",
+        },
+    };
+    Err(Failure::usage(problem).with_hint(format!("set {DATABASE_URL}, or `postgres` in a profile")))
+}
+
+/// The URL, which is never on the command line, and a warning about its file.
+async fn url(place: &UrlPlace) -> Result<(Secret, Option<String>), Failure> {
+    match place {
+        UrlPlace::Variable(url) => Ok((url.clone(), None)),
+        UrlPlace::File(file) => {
+            let named = |problem: String| format!("url_file {}: {problem}", file.display());
+            super::connection::secret_file(file, named).await
+        }
+    }
+}

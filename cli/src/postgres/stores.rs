@@ -1,0 +1,52 @@
+//! The stores that machines share: context, custody and the permits of the rate limits.
+
+use std::sync::Arc;
+
+use bunq_partner::{ClientBuilder, ContextStore, Custody, Secret};
+use bunq_partner_postgres::{CountedBy, Database, PostgresCustody, PostgresPermits, PostgresStore};
+
+use super::super::exit::Failure;
+use super::super::settings::{CountedByKind, PostgresSettings};
+
+/// What the machines of a partner keep of a bank.
+pub(crate) struct SharedStores {
+    database: Database,
+    name: String,
+    /// All clients of this process are one member.
+    permits: PostgresPermits,
+}
+
+impl SharedStores {
+    /// Connects to the database, and checks it. Returns a warning about the file of its URL, too.
+    pub(crate) async fn connect(settings: &PostgresSettings) -> Result<(Self, Option<String>), Failure> {
+        let (url, warning) = super::url(&settings.url.value).await?;
+        let database = Database::connect(url).await?;
+        let address = settings.address.clone();
+        let counted_by = match settings.counted_by {
+            CountedByKind::Address => CountedBy::Address(address),
+            CountedByKind::Key => CountedBy::Key,
+            CountedByKind::AddressAndKey => CountedBy::AddressAndKey(address),
+        };
+        let permits = PostgresPermits::builder(&database).counted_by(counted_by).build()?;
+        Ok((Self { database, name: settings.name.clone(), permits }, warning))
+    }
+
+    pub(crate) fn context(&self) -> Arc<dyn ContextStore> {
+        Arc::new(PostgresStore::new(&self.database, &self.name))
+    }
+
+    pub(crate) fn custody(&self) -> Arc<dyn Custody> {
+        Arc::new(PostgresCustody::new(&self.database, &self.name))
+    }
+
+    /// Has a client take its permits here.
+    pub(crate) fn limit(&self, builder: ClientBuilder) -> ClientBuilder {
+        builder.permits(self.permits.clone())
+    }
+}
+
+/// Returns the version that the schema had, and the one that it has.
+pub(super) async fn migrate(url: Secret) -> Result<(i32, i32), Failure> {
+    let migrated = Database::migrate(url).await?;
+    Ok((migrated.from, migrated.to))
+}

@@ -1,0 +1,167 @@
+//! What machines share in PostgreSQL. Without the feature it is refused.
+
+use std::fs;
+
+use bunq_partner_sandbox::Sandbox;
+
+use crate::common::{Folder, program, program_for, ran};
+
+/// A file of profiles with one, which names a database.
+fn profile(folder: &Folder, sandbox: &Sandbox, of_database: &str) {
+    fs::create_dir_all(folder.path("bunq-partner")).unwrap();
+    folder.file("key", sandbox.api_key().expose());
+    let (key, url) = (folder.path("key"), sandbox.base_url());
+    let text = format!(
+        "[profiles.acme]\nbase_url = \"{url}\"\napi_key_file = {key:?}\n[profiles.acme.postgres]\n{of_database}\n"
+    );
+    folder.file("bunq-partner/config.toml", &text);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_setting_shows_the_url() {
+    test_timeout::start();
+    let (folder, sandbox) = (Folder::new(), Sandbox::start().await.unwrap());
+    profile(
+        &folder,
+        &sandbox,
+        "url_file = \"url\"\nname = \"production\"\ncounted_by = \"address_and_key\"\naddress = \"nat-1\"",
+    );
+    folder.file("bunq-partner/url", "postgres://acme:planted@db.example.com/acme");
+    for (variable, shown) in [(None, "URL in the file "), (Some("postgres://a:planted@db.example.com/acme"), "URL set")]
+    {
+        let mut command = program(&folder);
+        variable.map(|url| command.env("BUNQ_PARTNER_POSTGRES", url));
+        let (out, err, code) = ran(command.args(["--profile", "acme", "config", "show"]));
+        assert_eq!((err.as_str(), code), ("", 0));
+        assert!(out.contains("production in the database"), "{out}");
+        assert!(out.contains(shown) && out.contains("counted by address_and_key, the address is nat-1"), "{out}");
+        assert!(!out.contains("planted"), "{out}");
+    }
+}
+
+#[test]
+fn a_migration_needs_a_database() {
+    test_timeout::start();
+    let folder = Folder::new();
+    for (words, problem) in [
+        (&["postgres", "migrate"][..], "no database is named"),
+        (&["--sandbox", "postgres", "migrate"], "--sandbox keeps nothing in a database"),
+    ] {
+        let (out, err, code) = ran(program(&folder).args(words));
+        assert_eq!((out.as_str(), code), ("", 2), "{err}");
+        assert!(err.contains(problem) && err.contains("hint: set BUNQ_PARTNER_POSTGRES, or"), "{err}");
+    }
+}
+
+#[cfg(not(feature = "postgres"))]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_without_the_feature_says_so() {
+    test_timeout::start();
+    let (folder, sandbox) = (Folder::new(), Sandbox::start().await.unwrap());
+    for (words, problem) in [
+        (
+            &["list"][..],
+            "a database is named (variable BUNQ_PARTNER_POSTGRES), and this program was built without the feature postgres",
+        ),
+        (
+            &["postgres", "migrate"],
+            "a database cannot be migrated, and this program was built without the feature postgres",
+        ),
+    ] {
+        let mut command = program_for(&folder, &sandbox);
+        let (out, err, code) =
+            ran(command.env("BUNQ_PARTNER_POSTGRES", "postgres://a:planted@127.0.0.1/a").args(words));
+        assert_eq!((out.as_str(), code), ("", 2), "{err}");
+        assert!(err.contains(problem) && err.contains("--features postgres"), "{err}");
+        assert!(!err.contains("planted"), "{err}");
+    }
+    assert!(sandbox.take_call_log().is_empty());
+}
+
+#[cfg(feature = "postgres")]
+mod with_a_server {
+    use std::process::Command;
+
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::cli_output::{check, schema, validator};
+    use crate::common::calls;
+    use crate::with_postgres::TestDatabase;
+
+    /// The program on a machine of its own, which has the bank and the URL of the database in variables.
+    fn on(machine: &Folder, sandbox: &Sandbox, url: &str) -> Command {
+        let mut command = program_for(machine, sandbox);
+        command.env("BUNQ_PARTNER_POSTGRES", url).args(["--rehearse", "1000"]);
+        command
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn two_machines_share_a_session_and_users() {
+        test_timeout::start();
+        let Some(test) = TestDatabase::migrated().await else { return };
+        let (sandbox, machines) = (Sandbox::start().await.unwrap(), [Folder::new(), Folder::new()]);
+        let id = sandbox.populate(1)[0].to_string();
+        let run = |machine: usize, words: &[&str]| {
+            let (out, err, code) = ran(on(&machines[machine], &sandbox, &test.url()).args(words));
+            assert_eq!((err.as_str(), code), ("", 0), "{words:?} {out}");
+            out
+        };
+        let out = run(0, &["whoami"]);
+        assert!(out.contains(&format!("the context sandbox in the database {} at 127.0.0.1:", test.name)), "{out}");
+        run(0, &["users", "activate", &id]);
+        assert!(run(1, &["users", "list"]).contains(&id));
+        assert!(run(1, &["users", "show", &id]).contains("activated"));
+        run(1, &["whoami"]);
+        assert_eq!(calls(&sandbox, "POST", "/installation").len(), 2, "the partner's, and the user's");
+        assert_eq!(calls(&sandbox, "POST", "/session-server").len(), 2);
+        let members = test.sql("SELECT count(DISTINCT member) FROM bunq_partner.permit_waiters");
+        assert_eq!(members, "4", "all commands but `users list` have asked for a permit");
+        // A custody in a folder stays one.
+        let users = machines[0].own_folder("users");
+        let mut command = on(&machines[0], &sandbox, &test.url());
+        let (out, err, code) = ran(command.args(["users", "list", "--custody"]).arg(users));
+        assert!(!out.contains(&id) && err == "there are none\n" && code == 0, "{out}{err}");
+        let (out, err, _) = ran(on(&machines[1], &sandbox, &test.url()).arg("doctor"));
+        assert!(out.contains("the context sandbox in the database"), "{out}{err}");
+        assert!(out.contains("the custody sandbox in the database") && out.contains("can be used"), "{out}{err}");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_migration_may_be_run_again() {
+        test_timeout::start();
+        let Some(test) = TestDatabase::empty() else { return };
+        let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
+        let (_, err, code) = ran(on(&folder, &sandbox, &test.owner_url()).arg("list"));
+        assert!(err.contains("has no schema bunq_partner: migrate it") && code == 18, "{err}");
+        let migrate = |format: &str| {
+            let mut command = on(&folder, &sandbox, &test.owner_url());
+            let (out, err, code) = ran(command.args(["postgres", "migrate", "--output", format]));
+            assert_eq!((err.as_str(), code), ("", 0));
+            out
+        };
+        let out = migrate("table");
+        assert!(out.starts_with("the schema bunq_partner is made: it has version "), "{out}");
+        assert!(migrate("table").contains("already"));
+        let json: Value = serde_json::from_str(&migrate("json")).unwrap();
+        check(&validator(&schema(), "migration"), &json, "postgres migrate");
+        assert_eq!(json["from"], json["to"]);
+        assert_ne!(json["to"], json!(0));
+        assert!(sandbox.take_call_log().is_empty());
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_database_that_is_away_is_named_without_its_password() {
+        test_timeout::start();
+        let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
+        profile(&folder, &sandbox, "url_file = \"url\"");
+        folder.file("bunq-partner/url", "postgres://acme:planted@127.0.0.1:1/acme");
+        for (words, expected) in [(["list"], 18), (["doctor"], 1)] {
+            let (out, err, code) = ran(program(&folder).args(["--profile", "acme"]).args(words));
+            let said = format!("{out}{err}");
+            assert!(code == expected && said.contains("the database acme at 127.0.0.1:1 cannot be reached"), "{said}");
+            assert!(!said.contains("planted"), "{said}");
+        }
+        assert!(calls(&sandbox, "POST", "/installation").is_empty());
+    }
+}
