@@ -8,6 +8,10 @@ pub mod bulk {}
 #[doc = include_str!("../docs/guarantees.md")]
 pub mod guarantees {}
 
+/// [profiles]: profiles
+#[doc = include_str!("../docs/machines.md")]
+pub mod machines {}
+
 /// [program]: program
 #[doc = include_str!("../docs/networks.md")]
 pub mod networks {}

@@ -1,5 +1,6 @@
 //! [bulk]: guide::bulk
 //! [guarantees]: guide::guarantees
+//! [machines]: guide::machines
 //! [networks]: guide::networks
 //! [observability]: guide::observability
 //! [profiles]: guide::profiles
