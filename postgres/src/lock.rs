@@ -14,7 +14,7 @@ use bunq_partner::{ContextLock, Error, Uuid};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 
@@ -136,9 +136,11 @@ async fn renew(held: Arc<Held>) {
             }
             Ok(Err(trouble)) => {
                 tracing::debug!(lock = held.turn.name, "the lease was not renewed: {trouble}");
-                (RETRY, trouble.ends_connection())
+                // The next round does not wait where the connection of the lock has ended.
+                sleep(RETRY).await;
+                (Duration::ZERO, trouble.ends_connection())
             }
-            Err(_) => (RETRY, true),
+            Err(_) => (Duration::ZERO, true),
         };
     }
 }

@@ -2,12 +2,13 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bunq_partner::{Client, ContextStore, Environment, ErrorKind, RetryPolicy};
 use bunq_partner_postgres::{Database, PostgresStore};
 use bunq_partner_sandbox::Sandbox;
 
+use crate::common::proxy::Proxy;
 use crate::common::server::Server;
 use crate::common::{TestDatabase, or_left_out, own_database};
 
@@ -224,6 +225,22 @@ async fn a_lock_outlives_its_connection() {
     drop(lock);
     machine(&test).await.lock().await.unwrap();
     until(&test, "count(*) = 0 FROM pg_locks WHERE locktype = 'advisory'").await;
+}
+
+#[tokio::test]
+async fn a_server_that_is_away_is_not_asked_without_pause() {
+    test_timeout::start();
+    let Some(test) = TestDatabase::migrated().await else { return };
+    let proxy = Proxy::start(&test).await;
+    let store = PostgresStore::new(&Database::connect(proxy.url(&test)).await.unwrap(), "partner");
+    let lock = store.lock().await.unwrap();
+    proxy.set_away(true);
+    let (start, made) = (Instant::now(), proxy.made());
+    proxy.has_made(made + 6).await;
+    // There are five pauses between six tries.
+    assert!(start.elapsed() >= Duration::from_secs(1), "{:?}", start.elapsed());
+    proxy.set_away(false);
+    store.save(&lock, "saved".into()).await.unwrap();
 }
 
 #[tokio::test]
