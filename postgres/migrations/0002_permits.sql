@@ -305,6 +305,10 @@ BEGIN
     FOR a_window IN SELECT unnest(p_windows) ORDER BY 1 LOOP
         w := bunq_partner.permit_window(a_window, NULL, NULL);
         CONTINUE WHEN w.id IS NULL;
+        -- This was told before, over a connection that has ended.
+        CONTINUE WHEN EXISTS (
+            SELECT FROM bunq_partner.permits WHERE window_id = w.id AND id = p_permit AND settled IS NOT NULL
+        );
         was_held := was_held AND EXISTS (
             SELECT FROM bunq_partner.permits
                 WHERE window_id = w.id AND id = p_permit AND settled IS NULL AND lease_until > w.time

@@ -1,6 +1,6 @@
 //! Connections: how they are made, what one is used for, and which of them are used again.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -51,15 +51,17 @@ struct Open {
     ended: watch::Receiver<()>,
 }
 
-/// A connection. It is used again once it is dropped, if all of its statements have succeeded.
+/// A connection. It is used again once it is dropped, if all of its statements have succeeded. If one was never answered, the connections
+/// that are idle are not used again either: the same may have become of them.
 pub(crate) struct Connection {
     /// It is there until this is dropped.
     open: Option<Open>,
     pool: Arc<Pool>,
     /// The runtime that drives the connection.
     runtime: Id,
-    /// The statements without an answer. One that fails, or whose future is dropped, never has one.
+    /// The statements without an answer. One that ends the connection, or whose future is dropped, never has one.
     unanswered: AtomicUsize,
+    has_failed: AtomicBool,
 }
 
 impl Pool {
@@ -80,7 +82,8 @@ impl Pool {
             Some(open) => open,
             None => self.connect().await?,
         };
-        Ok(Connection { open: Some(open), pool: Arc::clone(self), runtime, unanswered: AtomicUsize::new(0) })
+        let (unanswered, has_failed) = (AtomicUsize::new(0), AtomicBool::new(false));
+        Ok(Connection { open: Some(open), pool: Arc::clone(self), runtime, unanswered, has_failed })
     }
 
     /// The connection that was used last: the others are closed by the server, or by what is between, sooner.
@@ -120,18 +123,22 @@ impl Connection {
     /// Runs a statement, in one round trip. After a failure the connection is not used again for others. Of its other ways to run a
     /// statement, the driver logs the values.
     pub(crate) async fn query(&self, sql: &str, values: &[(&(dyn ToSql + Sync), Type)]) -> Result<Vec<Row>, Trouble> {
-        self.unanswered.fetch_add(1, Ordering::Relaxed);
-        let rows = self.pool.in_time(self.open().client.query_typed(sql, values)).await?;
-        self.unanswered.fetch_sub(1, Ordering::Relaxed);
-        Ok(rows)
+        self.answer(self.open().client.query_typed(sql, values)).await
     }
 
     /// Runs statements without values.
     pub(crate) async fn execute(&self, sql: &str) -> Result<(), Trouble> {
+        self.answer(self.open().client.batch_execute(sql)).await
+    }
+
+    async fn answer<T>(&self, answer: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T, Trouble> {
         self.unanswered.fetch_add(1, Ordering::Relaxed);
-        self.pool.in_time(self.open().client.batch_execute(sql)).await?;
-        self.unanswered.fetch_sub(1, Ordering::Relaxed);
-        Ok(())
+        let answer = self.pool.in_time(answer).await;
+        if answer.as_ref().err().is_none_or(|trouble| !trouble.ends_connection()) {
+            self.unanswered.fetch_sub(1, Ordering::Relaxed);
+        }
+        self.has_failed.fetch_or(answer.is_err(), Ordering::Relaxed);
+        answer
     }
 
     /// Waits for the end of the connection.
@@ -148,12 +155,14 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        let is_clean = *self.unanswered.get_mut() == 0;
-        if let Some(open) = self.open.take().filter(|open| is_clean && !open.client.is_closed()) {
-            let mut idle = self.pool.idle.lock().unwrap_or_else(PoisonError::into_inner);
-            if idle.len() < MAX_IDLE {
-                idle.push((self.runtime, open));
-            }
+        let mut idle = self.pool.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if *self.unanswered.get_mut() > 0 {
+            idle.clear();
+        } else if let Some(open) = self.open.take().filter(|open| !open.client.is_closed())
+            && !*self.has_failed.get_mut()
+            && idle.len() < MAX_IDLE
+        {
+            idle.push((self.runtime, open));
         }
     }
 }

@@ -1,11 +1,16 @@
 //! A database that several machines use.
 
 use std::fmt;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
 
 use bunq_partner::{Error, Secret};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 use tokio_postgres::Row;
 use tokio_postgres::types::{FromSql, ToSql, Type};
 
@@ -50,7 +55,7 @@ pub(crate) type Value = (Box<dyn ToSql + Send + Sync>, Type);
 ///
 /// # Connections
 ///
-/// A process has up to 4 for statements, and one for each lock that it holds or waits for: up to 1 for a context and 4 for a custody. They
+/// A process has up to 4 for statements, one that renews permits, and one for each lock that it holds or waits for: up to 1 for a context and 4 for a custody. They
 /// are made when they are needed. A connection must have a server process of its own, because locks belong to that: a pooler
 /// must be in session mode.
 #[derive(Clone)]
@@ -110,15 +115,42 @@ impl Database {
         self.0.pool.connection().await
     }
 
-    /// Runs a statement in a task of its own: a caller that does not poll keeps no connection from others.
+    /// Runs a statement in a task of its own: a caller that does not poll keeps no connection from others. If the caller is gone before
+    /// its turn has come, nothing is run.
     pub(crate) async fn query(&self, sql: &'static str, values: Vec<Value>) -> Result<Vec<Row>, Trouble> {
-        let (pool, statements) = (Arc::clone(&self.0.pool), Arc::clone(&self.0.statements));
-        let statement = tokio::spawn(async move {
-            let _turn = statements.acquire_owned().await.map_err(|error| Trouble::new(pool.place(), error))?;
-            let values = values.iter().map(|(value, kind)| (&**value as &(dyn ToSql + Sync), kind.clone()));
-            pool.connection().await?.query(sql, &values.collect::<Vec<_>>()).await
+        self.query_as(sql, values, Ok).await
+    }
+
+    /// The same, with what `read` makes of the rows. It is dropped if the caller is gone by then.
+    pub(crate) async fn query_as<T: Send + 'static>(
+        &self,
+        sql: &'static str,
+        values: Vec<Value>,
+        read: impl FnOnce(Vec<Row>) -> Result<T, Trouble> + Send + 'static,
+    ) -> Result<T, Trouble> {
+        let database = self.clone();
+        let (mut caller, answer) = oneshot::channel();
+        tokio::spawn(async move {
+            let turn = Arc::clone(&database.0.statements).acquire_owned();
+            let Some(_turn) = unless_gone(&mut caller, turn).await else { return };
+            let rows = async { database.connection().await?.query(sql, &borrowed(&values)).await };
+            // The caller may be gone.
+            let _ = caller.send(rows.await.and_then(read));
         });
-        statement.await.map_err(|error| Trouble::new(self.place(), format_args!("was not asked: {error}")))?
+        answer.await.unwrap_or_else(|_| Err(Trouble::new(self.place(), "was not asked")))
+    }
+
+    /// Runs a statement that may run twice, without a turn. What is not answered in time over a connection, which may be dead, is tried
+    /// over a new one, for as long.
+    pub(crate) async fn query_twice(&self, within: Duration, sql: &str, values: &[Value]) -> Result<Vec<Row>, Trouble> {
+        let query = async || {
+            let query = async { self.connection().await?.query(sql, &borrowed(values)).await };
+            timeout(within, query).await.unwrap_or_else(|_| Err(Trouble::unanswered(self.place(), within)))
+        };
+        match query().await {
+            Err(trouble) if trouble.ends_connection() => query().await,
+            answer => answer,
+        }
     }
 
     /// Reads a column of a row.
@@ -174,6 +206,20 @@ impl Database {
             }
         }
     }
+}
+
+/// Does work for a caller, unless the caller is gone before it is done.
+pub(crate) async fn unless_gone<T, W: Future>(caller: &mut oneshot::Sender<T>, work: W) -> Option<W::Output> {
+    let mut work = pin!(work);
+    poll_fn(|context| match caller.poll_closed(context) {
+        Poll::Ready(()) => Poll::Ready(None),
+        Poll::Pending => work.as_mut().poll(context).map(Some),
+    })
+    .await
+}
+
+fn borrowed(values: &[Value]) -> Vec<(&(dyn ToSql + Sync), Type)> {
+    values.iter().map(|(value, kind)| (&**value as &(dyn ToSql + Sync), kind.clone())).collect()
 }
 
 /// Whether two connections that were asked in turn have a backend each, and keep it.

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bunq_partner::{Grant, PermitWindow, Priority, RateLimit, Settlement, Taken};
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::runtime::Handle;
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 use uuid::Uuid;
@@ -18,6 +19,14 @@ use crate::trouble::Trouble;
 /// A lease is renewed so many times while it lasts.
 const RENEWALS: u32 = 3;
 
+/// What the database has said to a call that asked for a permit. A permit that the call never hears of is given back.
+pub(super) struct Answer {
+    member: Arc<Member>,
+    windows: Vec<String>,
+    taken: Taken,
+    is_heard: bool,
+}
+
 /// A process, or a client of one, that shares the windows.
 pub(super) struct Member {
     pub(super) id: Uuid,
@@ -27,68 +36,88 @@ pub(super) struct Member {
     pub(super) held: Held,
 }
 
+impl Answer {
+    /// Hands the answer over, and renews the lease of a permit from now on.
+    pub(super) fn heard(mut self) -> Taken {
+        self.is_heard = true;
+        if let Taken::Granted(grant) = self.taken {
+            let member = &self.member;
+            member.held.add(row_id(grant.id), || tokio::spawn(keep_leases(Arc::clone(member))));
+        }
+        self.taken
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        if let (Taken::Granted(grant), false) = (self.taken, self.is_heard) {
+            let (member, windows) = (Arc::clone(&self.member), std::mem::take(&mut self.windows));
+            in_background(async move { member.withdraw(windows, vec![row_id(grant.id)]).await });
+        }
+    }
+}
+
 impl Member {
-    pub(super) fn windows(&self, window: &PermitWindow) -> Value {
-        value(self.counted_by.windows(window), Type::TEXT_ARRAY)
+    pub(super) fn windows(&self, window: &PermitWindow) -> Vec<String> {
+        self.counted_by.windows(window)
     }
 
-    /// Runs a statement, and measures it.
-    async fn ask(&self, name: &'static str, sql: &'static str, values: Vec<Value>) -> Result<Vec<Row>, Trouble> {
+    /// Runs a statement with the member's id and values, and measures it.
+    async fn ask<T: Send + 'static>(
+        &self,
+        name: &'static str,
+        sql: &'static str,
+        values: Vec<Value>,
+        read: impl FnOnce(Vec<Row>) -> Result<T, Trouble> + Send + 'static,
+    ) -> Result<T, Trouble> {
         let start = Instant::now();
         let mut all = vec![value(self.id, Type::UUID)];
         all.extend(values);
-        let rows = self.database.query(sql, all).await;
+        let answer = self.database.query_as(sql, all, read).await;
         metrics::asked(name, start.elapsed());
-        rows
+        answer
     }
 
-    pub(super) async fn take(&self, windows: Value, limit: RateLimit, priority: Priority) -> Result<Taken, Trouble> {
+    pub(super) async fn take(
+        member: Arc<Self>,
+        windows: Vec<String>,
+        limit: RateLimit,
+        priority: Priority,
+    ) -> Result<Answer, Trouble> {
         let take = "SELECT permit, wait FROM bunq_partner.take_permit($1, $2, $3, $4, $5, $6, $7, $8)";
         let values = vec![
-            windows,
+            value(windows.clone(), Type::TEXT_ARRAY),
             value(i32::try_from(limit.calls.max(1)).unwrap_or(i32::MAX), Type::INT4),
             value(microseconds(limit.per).max(1), Type::INT8),
-            value(microseconds(self.lease), Type::INT8),
+            value(microseconds(member.lease), Type::INT8),
             value(microseconds(priority.waited), Type::INT8),
             value(priority.is_urgent, Type::BOOL),
             value(priority.deadline.map(microseconds), Type::INT8),
         ];
-        let rows = self.ask("take", take, values).await?;
-        let row = rows.first().ok_or_else(|| Trouble::new(self.database.place(), "has answered nothing"))?;
-        let (permit, wait): (Option<i64>, i64) = (self.database.column(row, 0)?, self.database.column(row, 1)?);
-        let wait = Duration::from_micros(u64::try_from(wait).unwrap_or_default());
-        Ok(match permit {
-            None => Taken::NotBefore(wait),
-            // The other half of the lease is for the way of the request.
-            Some(id) => Taken::Granted(
-                Grant::new(u128::from(id.unsigned_abs())).send_after(wait).send_within(wait + self.lease / 2),
-            ),
-        })
+        let asking = Arc::clone(&member);
+        let read = move |rows: Vec<Row>| {
+            let database = &member.database;
+            let row = rows.first().ok_or_else(|| Trouble::new(database.place(), "has answered nothing"))?;
+            let (permit, wait): (Option<i64>, i64) = (database.column(row, 0)?, database.column(row, 1)?);
+            let wait = Duration::from_micros(u64::try_from(wait).unwrap_or_default());
+            let taken = match permit {
+                None => Taken::NotBefore(wait),
+                // The other half of the lease is for the way of the request.
+                Some(id) => Taken::Granted(
+                    Grant::new(u128::from(id.unsigned_abs())).send_after(wait).send_within(wait + member.lease / 2),
+                ),
+            };
+            Ok(Answer { member, windows, taken, is_heard: false })
+        };
+        asking.ask("take", take, values, read).await
     }
 
-    pub(super) async fn settle(&self, windows: Value, id: i64, settlement: Settlement) -> Result<(), Trouble> {
-        let settle = "SELECT bunq_partner.settle_permit($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
-        let refusal = match settlement {
-            Settlement::Refused(refusal) => Some(refusal),
-            _ => None,
+    /// It is told again over another connection if the first has ended: it may have been told, which changes nothing then.
+    pub(super) async fn settle(&self, windows: Vec<String>, id: i64, settlement: Settlement) -> Result<(), Trouble> {
+        let was_held = match self.try_settle(&windows, id, settlement).await {
+            Err(trouble) if trouble.ends_connection() => self.try_settle(&windows, id, settlement).await?,
+            answer => answer?,
         };
-        let claim = refusal.and_then(|refusal| refusal.claim);
-        let limit = refusal.and_then(|refusal| refusal.limit);
-        let claimed = claim.and_then(|claim| claim.limit);
-        let calls = |limit: RateLimit| i32::try_from(limit.calls.max(1)).unwrap_or(i32::MAX);
-        let values = vec![
-            windows,
-            value(id, Type::INT8),
-            value(settlement == Settlement::Admitted, Type::BOOL),
-            value(refusal.map(|refusal| microseconds(refusal.pause)), Type::INT8),
-            value(limit.map(calls), Type::INT4),
-            value(limit.map(|limit| microseconds(limit.per)), Type::INT8),
-            value(claim.map(|claim| microseconds(claim.pause)), Type::INT8),
-            value(claimed.map(calls), Type::INT4),
-            value(claimed.map(|limit| microseconds(limit.per)), Type::INT8),
-        ];
-        let rows = self.ask("settle", settle, values).await?;
-        let was_held = rows.first().is_some_and(|row| self.database.column(row, 0).unwrap_or(true));
         match was_held {
             true => Ok(()),
             false => {
@@ -99,10 +128,38 @@ impl Member {
         }
     }
 
-    pub(super) async fn withdraw(&self, windows: Value, unused: Vec<i64>) {
+    /// Returns whether the permit was held until now.
+    async fn try_settle(&self, windows: &[String], id: i64, settlement: Settlement) -> Result<bool, Trouble> {
+        let settle = "SELECT bunq_partner.settle_permit($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+        let refusal = match settlement {
+            Settlement::Refused(refusal) => Some(refusal),
+            _ => None,
+        };
+        let claim = refusal.and_then(|refusal| refusal.claim);
+        let limit = refusal.and_then(|refusal| refusal.limit);
+        let claimed = claim.and_then(|claim| claim.limit);
+        let calls = |limit: RateLimit| i32::try_from(limit.calls.max(1)).unwrap_or(i32::MAX);
+        let values = vec![
+            value(windows.to_vec(), Type::TEXT_ARRAY),
+            value(id, Type::INT8),
+            value(settlement == Settlement::Admitted, Type::BOOL),
+            value(refusal.map(|refusal| microseconds(refusal.pause)), Type::INT8),
+            value(limit.map(calls), Type::INT4),
+            value(limit.map(|limit| microseconds(limit.per)), Type::INT8),
+            value(claim.map(|claim| microseconds(claim.pause)), Type::INT8),
+            value(claimed.map(calls), Type::INT4),
+            value(claimed.map(|limit| microseconds(limit.per)), Type::INT8),
+        ];
+        let rows = self.ask("settle", settle, values, Ok).await?;
+        rows.first().map_or(Ok(false), |row| self.database.column(row, 0))
+    }
+
+    pub(super) async fn withdraw(&self, windows: Vec<String>, unused: Vec<i64>) {
         let withdraw = "SELECT bunq_partner.withdraw_permits($1, $2, $3)";
-        let withdrawn = self.ask("withdraw", withdraw, vec![windows, value(unused, Type::INT8_ARRAY)]).await;
-        if let Err(trouble) = withdrawn {
+        let values = vec![value(windows, Type::TEXT_ARRAY), value(unused, Type::INT8_ARRAY)];
+        // What is not withdrawn by then has ended.
+        let withdrawn = timeout(self.lease, self.ask("withdraw", withdraw, values, Ok)).await;
+        if let Ok(Err(trouble)) = withdrawn {
             tracing::debug!("permits that were not used end with their leases: {trouble}");
         }
     }
@@ -110,14 +167,12 @@ impl Member {
     /// Returns the permits whose leases have ended before.
     async fn renew(&self, permits: Vec<i64>) -> Result<Vec<i64>, Trouble> {
         let renew = "SELECT bunq_partner.renew_permits($1, $2, $3)";
-        let values = vec![value(permits, Type::INT8_ARRAY), value(microseconds(self.lease), Type::INT8)];
-        let rows = self.ask("renew", renew, values).await?;
-        rows.first().map_or(Ok(Vec::new()), |row| self.database.column(row, 0))
-    }
-
-    /// Renews the lease of a permit from now on.
-    pub(super) fn hold(member: &Arc<Self>, id: i64) {
-        member.held.add(id, || tokio::spawn(keep_leases(Arc::clone(member))));
+        let lease = microseconds(self.lease);
+        let values = [value(self.id, Type::UUID), value(permits, Type::INT8_ARRAY), value(lease, Type::INT8)];
+        let start = Instant::now();
+        let rows = self.database.query_twice(self.lease / RENEWALS / 2, renew, &values).await;
+        metrics::asked("renew", start.elapsed());
+        rows?.first().map_or(Ok(Vec::new()), |row| self.database.column(row, 0))
     }
 }
 
@@ -146,6 +201,18 @@ async fn keep_leases(member: Arc<Member>) {
             }
         }
     }
+}
+
+/// Runs what a dropped call cannot wait for. Without a runtime the lease does what it would do.
+pub(super) fn in_background(work: impl Future<Output = ()> + Send + 'static) {
+    if let Ok(runtime) = Handle::try_current() {
+        runtime.spawn(work);
+    }
+}
+
+/// The number of a permit, which the database has given.
+pub(super) fn row_id(id: u128) -> i64 {
+    i64::try_from(id).unwrap_or_default()
 }
 
 fn value<T: ToSql + Send + Sync + 'static>(value: T, kind: Type) -> Value {

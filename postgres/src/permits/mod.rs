@@ -10,12 +10,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use bunq_partner::{BoxFuture, Error, PermitStore, PermitWindow, Priority, Settlement, Taken};
-use tokio::runtime::Handle;
-use tokio::sync::oneshot;
 
 pub use self::builder::PostgresPermitsBuilder;
 pub use self::counted_by::CountedBy;
-use self::member::Member;
+use self::member::{Member, in_background, row_id};
 use crate::database::Database;
 use crate::trouble::Trouble;
 
@@ -73,23 +71,9 @@ impl PermitStore for PostgresPermits {
     fn take<'a>(&'a self, window: &'a PermitWindow, priority: Priority) -> BoxFuture<'a, Result<Taken, Error>> {
         let (member, limit) = (Arc::clone(&self.0), window.limit);
         Box::pin(async move {
-            let windows = || member.windows(window);
-            let (asked, unheard) = (windows(), windows());
-            let (sender, answer) = oneshot::channel();
-            let asking = Arc::clone(&member);
-            // It goes on if the call is dropped, and gives back what nobody uses then.
-            tokio::spawn(async move {
-                let taken = asking.take(asked, limit, priority).await;
-                if let Err(Ok(Taken::Granted(grant))) = sender.send(taken) {
-                    asking.withdraw(unheard, vec![row_id(grant.id)]).await;
-                }
-            });
-            let taken = answer.await.unwrap_or_else(|_| Err(Trouble::new(member.database.place(), "was not asked")));
-            let taken = taken.map_err(Trouble::permits)?;
-            if let Taken::Granted(grant) = taken {
-                Member::hold(&member, row_id(grant.id));
-            }
-            Ok(taken)
+            let windows = member.windows(window);
+            let answer = Member::take(member, windows, limit, priority).await.map_err(Trouble::permits)?;
+            Ok(answer.heard())
         })
     }
 
@@ -129,16 +113,4 @@ impl PermitStore for PostgresPermits {
         let (member, windows) = (Arc::clone(&self.0), self.0.windows(window));
         in_background(async move { member.withdraw(windows, unused).await });
     }
-}
-
-/// Runs what a dropped call cannot wait for. Without a runtime the lease does what it would do.
-fn in_background(work: impl Future<Output = ()> + Send + 'static) {
-    if let Ok(runtime) = Handle::try_current() {
-        runtime.spawn(work);
-    }
-}
-
-/// The number of a permit, which the database has given.
-fn row_id(id: u128) -> i64 {
-    i64::try_from(id).unwrap_or_default()
 }

@@ -7,6 +7,7 @@ use bunq_partner_postgres::{CountedBy, PostgresPermits};
 use bunq_partner_sandbox::{Fault, Injection, Sandbox};
 use tokio::time::{Instant, sleep};
 
+use crate::common::proxy::Proxy;
 use crate::common::server::Server;
 use crate::common::{TestDatabase, or_left_out, own_database};
 use crate::fleet::{Fleet, LEASE, Process, makes_calls};
@@ -181,6 +182,31 @@ async fn a_process_that_stood_still_does_not_use_what_it_had() {
     let made: Vec<usize> = processes.into_iter().map(|process| process.stop().iter().sum()).collect();
     assert!(made.iter().all(|made| *made > 1), "{made:?}");
     assert_eq!(reads(&sandbox).1, 0, "{made:?}");
+}
+
+/// A renewal is tried over a new connection while there is time for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn leases_outlive_dead_connections() {
+    test_timeout::start();
+    let Some(test) = TestDatabase::migrated().await else { return };
+    let (sandbox, proxy) = (bank(TENTH).await, Proxy::start(&test).await);
+    let fleet = Fleet::new(&sandbox, proxy.url(&test), TENTH);
+    let client = fleet.client().await;
+    sandbox.inject(Injection::new(Fault::Late(600 * SECOND)).on(&Operation::GET_PROVISION));
+    let id = fleet.provision;
+    let call = tokio::spawn(async move { client.provisions().get(id).await.map(drop) });
+    have_arrived(&sandbox, 1).await;
+    proxy.stall();
+    let lease_until = test.sql("SELECT lease_until FROM bunq_partner.permits WHERE settled IS NULL");
+    let renewed = format!(
+        "SELECT CASE WHEN lease_until > '{lease_until}' THEN 'renewed' WHEN lease_until < clock_timestamp() THEN 'ended' END
+         FROM bunq_partner.permits WHERE settled IS NULL"
+    );
+    while test.sql(&renewed).is_empty() {
+        sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(test.sql(&renewed), "renewed");
+    call.abort();
 }
 
 /// It may have lost the last permits, so the windows begin closed.
@@ -399,6 +425,10 @@ async fn a_call_that_outlasts_its_lease_counts_from_its_response() {
     );
     let settle = "SELECT bunq_partner.settle_permit('00000000-0000-0000-0000-000000000001', '{w}', 1, true, NULL, NULL, NULL, NULL, NULL, NULL)";
     assert_eq!(test.sql(settle), "f");
+    // It may be told twice, if the first answer was lost.
+    let settled = test.sql("SELECT settled FROM bunq_partner.permits");
+    assert_eq!(test.sql(settle), "t");
+    assert_eq!(test.sql("SELECT settled FROM bunq_partner.permits"), settled);
     let wait = asks(&test, 2, 0, false, "NULL").unwrap();
     assert!(wait > 1000, "{wait}");
     // What was not used counts no more.
