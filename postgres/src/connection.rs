@@ -21,14 +21,20 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 const MAX_IDLE: usize = 4;
 
 /// What each connection begins with. A statement may take longer than the lease of a lock, for which one may wait. A setting of the
-/// server or of the role must not make what was saved less durable, nor have a statement that has waited see what was before.
+/// server or of the role must not make what was saved less durable, nor have a statement that has waited see what was before. A server
+/// that can sees within a second that a client is gone that waits for a lock: PostgreSQL 14 or later, not on every system.
 const BEGIN: &str = "
     SET statement_timeout = '25s';
     SET lock_timeout = '10s';
     SET idle_in_transaction_session_timeout = '25s';
     SET search_path = '';
     SET default_transaction_isolation = 'read committed';
-    SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'";
+    SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off';
+    DO $$ BEGIN
+        PERFORM pg_catalog.set_config('client_connection_check_interval', '1s', false);
+    EXCEPTION WHEN undefined_object OR invalid_parameter_value THEN
+        NULL;
+    END $$";
 
 /// The values of a statement, with their types.
 pub(crate) type Values<'a, const N: usize> = [(&'a (dyn ToSql + Sync), Type); N];
@@ -139,6 +145,12 @@ impl Connection {
         }
         self.has_failed.fetch_or(answer.is_err(), Ordering::Relaxed);
         answer
+    }
+
+    /// Has the server end the statement that runs.
+    pub(crate) async fn cancel(&self) -> Result<(), Trouble> {
+        let token = self.open().client.cancel_token();
+        self.pool.in_time(token.cancel_query(self.pool.tls.clone())).await
     }
 
     /// Waits for the end of the connection.

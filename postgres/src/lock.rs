@@ -6,20 +6,21 @@
 //! holder that was cut off cannot save over what came after it.
 
 use std::collections::HashSet;
+use std::pin::pin;
 use std::process;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bunq_partner::{ContextLock, Error, Uuid};
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 
 use crate::connection::{Connection, Values};
-use crate::database::Database;
+use crate::database::{Database, unless_gone};
 use crate::trouble::Trouble;
 
 /// How long the lock of a process lasts that stands still or is cut off. It is less than the timeout of a statement.
@@ -70,26 +71,18 @@ impl Locks {
         Self { database, names: Arc::new(watch::Sender::default()), most }
     }
 
-    /// Waits until nobody else has the lock of `name`, and takes it.
+    /// Waits until nobody else has the lock of `name`, and takes it. The turn in this process lasts until the server waits no more for
+    /// a caller that is gone: so there is one waiting connection for each name.
     pub(crate) async fn take(&self, name: String) -> Result<Lock, Trouble> {
         let turn = self.turn(name).await;
-        let connection = self.database.connection().await?;
-        let holder = format!("process {}", process::id());
-        let take = "SELECT bunq_partner.take_lock($1, $2, $3 * interval '1 second')";
-        let lease = LEASE.as_secs_f64();
-        let values: Values<'_, 3> = [(&turn.name, Type::TEXT), (&holder, Type::TEXT), (&lease, Type::FLOAT8)];
-        let fence = loop {
-            let rows = connection.query(take, &values).await?;
-            let fence = rows.first().map(|row| self.database.column::<Option<Uuid>>(row, 0));
-            if let Some(fence) = fence.transpose()?.flatten() {
-                break fence;
-            }
-        };
-        let (database, connection) = (self.database.clone(), Mutex::new(Arc::new(connection)));
-        let held = Arc::new(Held { database, connection, fence, turn });
-        let runtime = Handle::current();
-        let renewing = runtime.spawn(renew(Arc::clone(&held))).abort_handle();
-        Ok(Lock { held, runtime, renewing })
+        let database = self.database.clone();
+        let (mut caller, lock) = oneshot::channel();
+        tokio::spawn(async move {
+            let taken = take(database, turn, &mut caller).await;
+            // A lock that the caller does not get is released.
+            let _ = taken.transpose().map(|taken| caller.send(taken));
+        });
+        lock.await.unwrap_or_else(|_| Err(Trouble::new(self.database.place(), "was not asked for a lock")))
     }
 
     /// Waits until nobody in this process has the turn of `name`, and takes it. Whoever waits is told that it is free, and is not handed
@@ -109,6 +102,43 @@ impl Drop for Turn {
     fn drop(&mut self) {
         self.names.send_if_modified(|names| names.remove(&self.name));
     }
+}
+
+/// Takes a lock. It is `None` if the caller is gone before that.
+async fn take<T>(database: Database, turn: Turn, caller: &mut oneshot::Sender<T>) -> Result<Option<Lock>, Trouble> {
+    let Some(connection) = unless_gone(caller, database.connection()).await else { return Ok(None) };
+    let connection = connection?;
+    let holder = format!("process {}", process::id());
+    let take = "SELECT bunq_partner.take_lock($1, $2, $3 * interval '1 second')";
+    let lease = LEASE.as_secs_f64();
+    let values: Values<'_, 3> = [(&turn.name, Type::TEXT), (&holder, Type::TEXT), (&lease, Type::FLOAT8)];
+    let fence = loop {
+        if caller.is_closed() {
+            return Ok(None);
+        }
+        let mut taking = pin!(connection.query(take, &values));
+        let rows = match unless_gone(caller, taking.as_mut()).await {
+            Some(rows) => rows?,
+            None => {
+                if let Err(trouble) = connection.cancel().await {
+                    tracing::debug!(
+                        lock = turn.name,
+                        "the server may wait for the lock until the lease is over: {trouble}"
+                    );
+                }
+                taking.await?
+            }
+        };
+        let fence = rows.first().map(|row| database.column::<Option<Uuid>>(row, 0));
+        if let Some(fence) = fence.transpose()?.flatten() {
+            break fence;
+        }
+    };
+    let connection = Mutex::new(Arc::new(connection));
+    let held = Arc::new(Held { database, connection, fence, turn });
+    let runtime = Handle::current();
+    let renewing = runtime.spawn(renew(Arc::clone(&held))).abort_handle();
+    Ok(Some(Lock { held, runtime, renewing }))
 }
 
 /// Renews the lease until the lock is dropped or lost.
