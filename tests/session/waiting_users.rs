@@ -10,7 +10,7 @@ use serde_json::json;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
-use crate::common::{at_once, calls};
+use crate::common::{at_once, calls, resealed, unsealed};
 
 const MINUTE: Duration = Duration::from_secs(60);
 /// A credential lives for twice as long.
@@ -62,15 +62,15 @@ async fn what_is_kept_of_a_user_can_be_changed_while_its_session_waits() {
     let client = limited(&sandbox, &custody).await;
     let waiting = waiting(&sandbox, &client, id).await;
     let lock = timeout(MINUTE, custody.lock(id)).await.unwrap().unwrap();
-    let kept = async || -> serde_json::Value {
-        serde_json::from_str(custody.load(id).await.unwrap().unwrap().expose()).unwrap()
-    };
+    let sealed = async || custody.load(id).await.unwrap().unwrap();
+    let kept = async || unsealed(sealed().await.expose(), &sandbox.api_key());
     let mut record = kept().await;
     assert!(record["context"]["device_registered"] == true && record["context"]["session"].is_null());
     let step = json!({"operation": "create_oauth_client", "request": "A", "at": "2026-11-29 16:00:00.000000", "id": 9});
     record["steps"] = json!([step]);
     let entry = custody.entry(id).await.unwrap().unwrap();
-    custody.save(&lock, entry, record.to_string().into()).await.unwrap();
+    let changed = resealed(sealed().await.expose(), &record, &sandbox.api_key());
+    custody.save(&lock, entry, changed.into()).await.unwrap();
     drop(lock);
     waiting.await;
     assert!(began.elapsed() >= WINDOW);
@@ -107,7 +107,7 @@ async fn a_user_is_reset_while_its_session_waits() {
     // It is in use, and reset after that.
     other.users().activate(id).await.unwrap();
     let token = |user: &serde_json::Value| user["token"].clone();
-    let kept = async || serde_json::from_str(custody.load(id).await.unwrap().unwrap().expose()).unwrap();
+    let kept = async || unsealed(custody.load(id).await.unwrap().unwrap().expose(), &sandbox.api_key());
     let before = token(&kept().await);
     other.users().reset(id).await.unwrap().api().list_credentials().await.unwrap();
     assert!(began.elapsed() < WINDOW && token(&kept().await) != before);
