@@ -514,7 +514,27 @@ async fn a_promise_that_is_too_old_is_not_used() {
     assert!(poll!(&mut stalled).is_pending());
     sleep(3 * SECOND).await;
     stalled.await.unwrap();
-    assert_eq!(store.noted(), "take, abandon 7, take, settle 99");
+    assert_eq!(store.noted(), "take, withdraw [7], take, settle 99");
+}
+
+/// The store would hold it for as long as the future lives, and no other client could call.
+#[tokio::test(start_paused = true)]
+async fn a_promise_to_a_call_that_is_not_polled_is_given_back() {
+    test_timeout::start();
+    let (sandbox, id) = bank().await;
+    let store = Scripted::of([promise(7)]);
+    let client = client(&sandbox, Arc::clone(&store)).await;
+    let provisions = client.provisions();
+    let mut stalled = Box::pin(provisions.get(id));
+    while store.noted().is_empty() {
+        assert!(poll!(&mut stalled).is_pending());
+        tokio::task::yield_now().await;
+    }
+    assert!(poll!(&mut stalled).is_pending());
+    sleep(3 * SECOND).await;
+    assert_eq!(store.noted(), "take, withdraw [7]");
+    drop(stalled);
+    assert_eq!(store.noted(), "take, withdraw [7]");
 }
 
 /// However long the store takes: the future that asks is polled.

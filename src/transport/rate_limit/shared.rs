@@ -1,9 +1,11 @@
 //! What a store of permits has promised to the window of a client, and when it is asked.
 
 use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::queue::Ticket;
@@ -32,6 +34,8 @@ pub(super) struct Promise {
     /// When it was asked for, and how long after that it may be used.
     asked: Asked,
     send_within: Option<Duration>,
+    /// Closed when the promise is used or given back.
+    _is_open: oneshot::Sender<Infallible>,
 }
 
 /// A time by two clocks: that of the runtime stands still while the machine is suspended, and the system's may be set back.
@@ -46,6 +50,11 @@ impl Asked {
         Self { at: Instant::now(), by_system: SystemTime::now() }
     }
 
+    /// When this time will have passed since then, if nothing stands still.
+    pub(super) fn after(&self, time: Duration) -> Option<Instant> {
+        self.at.checked_add(time)
+    }
+
     fn elapsed(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.at).max(self.by_system.elapsed().unwrap_or_default())
     }
@@ -55,6 +64,12 @@ impl Promise {
     /// Whether it may still be used: the machine may have stood still, or no future was polled.
     pub(super) fn is_usable(&self, now: Instant) -> bool {
         self.send_within.is_none_or(|time| self.asked.elapsed(now) <= time)
+    }
+
+    /// Gives it back to the store: no call is sent with it.
+    pub(super) fn withdraw(self) {
+        let Share { store, window } = self.share;
+        store.withdraw(&window, &[self.id]);
     }
 }
 
@@ -91,6 +106,17 @@ impl Promises {
         self.granted.pop_front()
     }
 
+    /// Takes this one, if no call has.
+    pub(super) fn unused(&mut self, id: u128) -> Option<Promise> {
+        let position = self.granted.iter().position(|promise| promise.id == id)?;
+        self.granted.remove(position)
+    }
+
+    /// A promise is withdrawn, and with it what the store knows of the calls that were told to wait: they ask again.
+    pub(super) fn forget_told(&mut self) {
+        self.told = None;
+    }
+
     /// Before when the store has no more, as far as it has told.
     pub(super) fn told(&self) -> Option<Instant> {
         self.told.map(|told| told.until)
@@ -124,12 +150,21 @@ impl Promises {
         self.asking = self.asking.filter(|(asking, _)| asking != ticket);
     }
 
-    pub(super) fn granted(&mut self, share: Share, grant: Grant, asked: Asked, now: Instant) {
+    /// Notes a grant. What it returns ends when it is used or given back.
+    pub(super) fn granted(
+        &mut self,
+        share: Share,
+        grant: Grant,
+        asked: Asked,
+        now: Instant,
+    ) -> oneshot::Receiver<Infallible> {
+        let (is_open, is_closed) = oneshot::channel();
         let Grant { id, send_after, send_within } = grant;
         let at = now.checked_add(send_after).unwrap_or(now);
         let position = self.granted.partition_point(|other| other.at <= at);
-        self.granted.insert(position, Promise { share, id, at, asked, send_within });
+        self.granted.insert(position, Promise { share, id, at, asked, send_within, _is_open: is_open });
         self.told = None;
+        is_closed
     }
 
     pub(super) fn not_before(&mut self, ticket: &Ticket, pause: Duration, now: Instant) {

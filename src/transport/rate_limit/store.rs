@@ -76,7 +76,8 @@ pub struct Grant {
     /// How long after the answer the permit is free: the call waits until then, and is sent without asking again.
     pub send_after: Duration,
     /// How long after the request for it the permit may be used. It is checked directly before the call is sent; if the time has
-    /// passed, the permit is abandoned, and the call asks again. `None`: at any time.
+    /// passed, the permit is [withdrawn](PermitStore::withdraw), and the call asks again. So it is if no call uses it, because none is
+    /// polled. `None`: at any time.
     pub send_within: Option<Duration>,
 }
 
@@ -185,7 +186,8 @@ pub trait PermitStore: fmt::Debug + Send + Sync + 'static {
 
     /// Called when no call of this client waits for a permit of this window any more, though a call has been told to ask again,
     /// or permits were granted that none has used. No call was or will be sent with the permits in `unused`, so they are free for
-    /// other clients at once. It must return at once. By default each of them is abandoned.
+    /// other clients at once. Also called when a permit was not used [in time](Grant::send_within); a call that still waits then asks again.
+    /// It must return at once. By default each of them is abandoned.
     fn withdraw(&self, window: &PermitWindow, unused: &[u128]) {
         for id in unused {
             self.abandon(window, *id);

@@ -1,9 +1,10 @@
 //! The window of one operation: who is next, and when.
 
+use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::Span;
 
@@ -16,8 +17,8 @@ use crate::error::Error;
 use crate::operation::RateLimit;
 use crate::sync::lock;
 use crate::text::duration;
-use crate::transport::metrics;
 use crate::transport::spans::{Awaited, wait};
+use crate::transport::{metrics, runtime};
 
 /// A wait of at least this length is logged at the level INFO.
 const LONG_WAIT: Duration = Duration::from_secs(1);
@@ -104,6 +105,7 @@ impl WindowState {
         let promise = self.promises.next();
         if let Some(promise) = promise {
             if !promise.is_usable(now) {
+                self.promises.forget_told();
                 return Take::Outdated(promise);
             }
             self.begin(ticket, now);
@@ -237,6 +239,24 @@ impl Window {
         Ok(place)
     }
 
+    /// Gives a promise back that no call has used by then: the future of its call may not be polled, and the store holds the permit for as
+    /// long as it is promised.
+    fn withdraw_unused(self: &Arc<Self>, id: u128, by: Instant, is_closed: oneshot::Receiver<Infallible>) {
+        let window = Arc::clone(self);
+        let watching = async move {
+            if timeout_at(by, is_closed).await.is_ok() {
+                return;
+            }
+            let mut state = window.state();
+            let Some(unused) = state.promises.unused(id) else { return };
+            state.promises.forget_told();
+            drop(state);
+            unused.withdraw();
+            window.moved_up.notify_waiters();
+        };
+        runtime::spawn(Span::none(), Box::pin(watching));
+    }
+
     /// Records the end of a call that had a permit.
     fn settle(&self, settlement: &Settlement) {
         let mut state = self.state();
@@ -299,7 +319,7 @@ impl Place {
             let taken = window.state().take(&self.ticket, now, self.share.is_some());
             match taken {
                 Take::Taken(promise) => return Ok(self.permitted(promise)),
-                Take::Outdated(Promise { share, id, .. }) => share.store.abandon(&share.window, id),
+                Take::Outdated(promise) => promise.withdraw(),
                 Take::Ask => {
                     self.wait(None);
                     self.ask().await?;
@@ -365,7 +385,12 @@ impl Place {
         let (mut state, now) = (self.window.state(), Instant::now());
         match taken {
             Taken::NotBefore(pause) => state.promises.not_before(&self.ticket, pause, now),
-            Taken::Granted(grant) => state.promises.granted(share.clone(), grant, asked, now),
+            Taken::Granted(grant) => {
+                let is_closed = state.promises.granted(share.clone(), grant, asked, now);
+                if let Some(by) = grant.send_within.and_then(|time| asked.after(time)) {
+                    self.window.withdraw_unused(grant.id, by, is_closed);
+                }
+            }
         }
         drop(state);
         drop(asking);
