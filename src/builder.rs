@@ -454,7 +454,8 @@ impl ClientBuilder {
             .map_err(|error| Error::invalid_input("device_description", error.rule()))?;
         let Self { user_installation, permitted_ips, signing_keys, .. } = self;
         let device = Device { api_key, user_installation: None, description, permitted_ips, signing_keys };
-        let turns = Turns::new(Arc::clone(transport.limits()), transport.config().operation_timeout);
+        let turns =
+            Turns::new(Arc::clone(transport.limits()), transport.caller(), transport.config().operation_timeout);
         let records = self.custody.map(|custody| {
             let custody = Arc::new(SealedCustody::new(custody, sealing.clone()));
             Records::new(custody, identity.clone(), transport.config().operation_timeout)

@@ -80,7 +80,9 @@ pub use transport::observer::{Exchange, ExchangeObserver};
 pub use transport::proxy::ForwardProxy;
 pub use transport::rate_limit::LimitScope;
 pub use transport::rate_limit::memory::MemoryPermits;
-pub use transport::rate_limit::store::{Claim, Grant, PermitStore, PermitWindow, Priority, Refusal, Settlement, Taken};
+pub use transport::rate_limit::store::{
+    Claim, Grant, OtherSessions, PermitStore, PermitWindow, Priority, Refusal, Settlement, Taken, WaitingSessions,
+};
 pub use transport::shutdown::Shutdown;
 pub use transport::signature::SignatureForm;
 pub use types::{

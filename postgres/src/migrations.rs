@@ -25,9 +25,10 @@ struct Migration {
 }
 
 /// All steps. Each version is the one before and one more.
-const MIGRATIONS: [Migration; 2] = [
+const MIGRATIONS: [Migration; 3] = [
     Migration { version: 1, oldest_reader: 1, sql: include_str!("../migrations/0001_begin.sql") },
     Migration { version: 2, oldest_reader: 1, sql: include_str!("../migrations/0002_permits.sql") },
+    Migration { version: 3, oldest_reader: 1, sql: include_str!("../migrations/0003_session_queue.sql") },
 ];
 
 /// The version that this crate needs.

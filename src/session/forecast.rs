@@ -32,6 +32,8 @@ pub(super) struct Forecast<'a> {
     pub(super) now: Instant,
     /// All wait until then.
     pub(super) not_before: Instant,
+    /// Before this the limit has no permit, as other clients have used it.
+    pub(super) has_room: Instant,
     /// How many go before all that wait.
     pub(super) before: usize,
     /// How long it takes to open one.
@@ -43,7 +45,9 @@ impl Forecast<'_> {
     /// When a session can be opened before which so many others wait.
     pub(super) fn turn(&self, ahead: usize) -> Instant {
         let operation = &Operation::CREATE_SESSION;
-        let Some(turn) = self.limits.turn(operation, self.now, ahead + self.before) else { return self.not_before };
+        let Some(turn) = self.limits.turn(operation, self.now, ahead + self.before, self.has_room) else {
+            return self.not_before;
+        };
         let exchanges = times(self.exchange, ahead as u128);
         let turn = turn.max(self.not_before).checked_add(exchanges).unwrap_or(turn);
         let Some(Renewals { next, every }) = self.renewals.filter(|renewals| renewals.next <= turn) else {

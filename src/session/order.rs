@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::announcements::{Announcements, Others};
 use super::forecast::{Forecast, Renewals};
-use super::queue::{EntryState, Next, SessionQueue};
+use super::queue::{EntryState, Next, SessionQueue, Standing};
 use crate::operation::Operation;
 use crate::sync::lock;
 use crate::transport::rate_limit::RateLimits;
@@ -14,11 +15,16 @@ use crate::transport::rate_limit::RateLimits;
 /// For how long a future that has its turn, or could have it, may not be polled before others go.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
+/// For how long one that could go leaves the turn to a session of another client that goes before it, but is not ready perhaps.
+const COURTESY: Duration = Duration::from_secs(1);
+
 #[derive(Debug)]
 pub(super) struct Order {
     pub(super) limits: Arc<RateLimits>,
     /// The longest time that a session takes to be opened when it has its turn.
     pub(super) longest: Duration,
+    /// If other clients share the limits.
+    pub(super) announcements: Option<Announcements>,
     pub(super) state: Mutex<OrderState>,
 }
 
@@ -35,6 +41,8 @@ pub(super) struct OrderState {
     pub(super) head: Option<(u64, Option<Instant>)>,
     /// Nobody has a turn before this: bunq has refused sessions for their rate.
     pub(super) paused_until: Option<Instant>,
+    /// What other clients have waiting, as far as is known.
+    pub(super) others: Others,
     /// Nobody is left who acts for users: none of their sessions has a turn any more.
     pub(super) is_closed: bool,
 }
@@ -52,18 +60,29 @@ impl OrderState {
         let before = going.saturating_sub(order.limits.in_progress(&Operation::CREATE_SESSION));
         let renewals = self.renewals.and_then(|renewals| renewals.from(now, self.partners > 0));
         let not_before = self.paused_until.map_or(now, |until| until.max(now));
-        Forecast { limits: &order.limits, now, not_before, before, exchange: self.exchange, renewals }
+        let has_room = self.others.has_room.unwrap_or(now);
+        Forecast { limits: &order.limits, now, not_before, has_room, before, exchange: self.exchange, renewals }
     }
 
     pub(super) fn mark_late(&mut self, order: &Order, now: Instant) {
         // That one was slow says nothing of the others: what can still be in time is not given up.
-        let forecast = Forecast { exchange: Duration::ZERO, ..self.forecast(order, now) };
-        self.queue.mark_late(now, |ahead| forecast.turn(ahead));
+        // Of other clients, one that has a permit is among those that wait, and is not counted twice.
+        let forecast = Forecast { exchange: Duration::ZERO, has_room: now, ..self.forecast(order, now) };
+        self.queue.mark_late(now, &mut self.others.deadlines, |ahead| forecast.turn(ahead));
     }
 
     /// When the next session can be opened, as far as that is known; not after `now` if that is at once.
     pub(super) fn opens(&self, order: &Order, now: Instant) -> Instant {
-        order.limits.turn(&Operation::CREATE_SESSION, now, 0).max(self.paused_until).unwrap_or(now)
+        let has_room = self.others.has_room.unwrap_or(now);
+        order.limits.turn(&Operation::CREATE_SESSION, now, 0, has_room).max(self.paused_until).unwrap_or(now)
+    }
+
+    /// Until when the one that is next gives way to another client, one of whose sessions goes before it.
+    pub(super) fn gives_way(&mut self, now: Instant) -> Option<Instant> {
+        let (ticket, could_go) = self.head?;
+        let Standing { is_last, deadline, .. } = self.queue.get(ticket)?.standing;
+        let goes_first = self.others.deadlines.iter().any(|other| is_last || *other < deadline);
+        goes_first.then(|| could_go.unwrap_or(now) + COURTESY)
     }
 
     /// Tells the one that is next that it is, and the one that is to be prepared.
@@ -84,7 +103,7 @@ impl OrderState {
         self.wake(self.queue.next_to_prepare());
     }
 
-    fn wake(&mut self, ticket: Option<u64>) {
+    pub(super) fn wake(&mut self, ticket: Option<u64>) {
         if let Some(entry) = ticket.and_then(|ticket| self.queue.get(ticket)) {
             entry.wake.notify_one();
         }
@@ -106,7 +125,13 @@ impl OrderState {
                 self.choose(order, now);
             }
             Some(_) if is_open => {}
-            _ => self.head = Some((ticket, is_open.then_some(now))),
+            _ => {
+                self.head = Some((ticket, is_open.then_some(now)));
+                if is_open && !self.others.deadlines.is_empty() {
+                    // One of another client may have gone since that was heard.
+                    order.announce();
+                }
+            }
         }
     }
 }

@@ -58,21 +58,20 @@ impl Place {
     ///
     /// # Errors
     ///
-    /// The session cannot be in time, or another that was admitted could not then; or its credential was replaced, or nobody is left who
-    /// acts for users.
-    pub(super) fn enter(order: &Arc<Order>, wanted: Wanted<'_>) -> Result<Self, Error> {
-        let Wanted { id, ticket, is_renewal, is_withdrawn, .. } = wanted;
-        let now = Instant::now();
-        let mut state = order.state();
-        // It is set before its entry is looked for here.
-        if is_withdrawn.load(Ordering::Relaxed) {
-            return Err(replaced(id));
+    /// The session cannot be in time, or another that was admitted could not then, of this client or of another; or its credential was
+    /// replaced, or nobody is left who acts for users; or what other clients have waiting cannot be known.
+    pub(super) async fn enter(order: &Arc<Order>, wanted: Wanted<'_>) -> Result<Self, Error> {
+        match &order.announcements {
+            Some(announcements) => announcements.enter(order, wanted).await,
+            None => Self::take(order, wanted),
         }
-        if state.is_closed {
-            return Err(nobody_left(id));
-        }
-        state.mark_late(order, now);
-        admit(order, &mut state, now, &wanted, wanted.standing())?;
+    }
+
+    /// Takes a place, by what is known here.
+    pub(super) fn take(order: &Arc<Order>, wanted: Wanted<'_>) -> Result<Self, Error> {
+        let Wanted { id, ticket, is_renewal, .. } = wanted;
+        let (mut state, now) = (order.state(), Instant::now());
+        check(order, &mut state, now, &wanted)?;
         let wake = state.queue.add(&wanted);
         state.choose(order, now);
         drop(state);
@@ -158,6 +157,9 @@ impl Place {
         if at > now {
             return Ok(Step::At(at));
         }
+        if !looks && let Some(at) = state.gives_way(now).filter(|at| *at > now) {
+            return Ok(Step::At(at));
+        }
         if let Some(entry) = state.queue.get(self.ticket) {
             entry.state = EntryState::Goes(now);
         }
@@ -203,6 +205,7 @@ impl Place {
         }
         state.mark_late(order, now);
         state.choose(order, now);
+        order.announce();
         is_given_up
     }
 }
@@ -214,7 +217,21 @@ impl Drop for Place {
         state.queue.remove(self.ticket);
         state.head = state.head.filter(|(head, _)| *head != self.ticket);
         state.choose(order, Instant::now());
+        order.announce();
     }
+}
+
+/// Fails if a session cannot take a place.
+pub(super) fn check(order: &Order, state: &mut OrderState, now: Instant, wanted: &Wanted<'_>) -> Result<(), Error> {
+    // It is set before its entry is looked for here.
+    if wanted.is_withdrawn.load(Ordering::Relaxed) {
+        return Err(replaced(wanted.id));
+    }
+    if state.is_closed {
+        return Err(nobody_left(wanted.id));
+    }
+    state.mark_late(order, now);
+    admit(order, state, now, wanted, wanted.standing())
 }
 
 /// Fails if a session cannot be in time where it would stand, or another that was admitted could not then.
@@ -226,11 +243,11 @@ pub(super) fn admit(
     standing: Standing,
 ) -> Result<(), Error> {
     let forecast = state.forecast(order, now);
-    if state.queue.admits(standing, |ahead| forecast.turn(ahead)) {
+    if state.queue.admits(standing, state.others.all(), |ahead| forecast.turn(ahead)) {
         return Ok(());
     }
     let waits = state.queue.get(ticket).is_some_and(|entry| entry.state.is_in_line());
-    let others = state.queue.waiting() - usize::from(waits);
+    let others = state.queue.waiting() - usize::from(waits) + state.others.all().count();
     let needed = forecast.turn(others).saturating_duration_since(now);
     Err(too_late(id, is_renewal, needed, standing.deadline.saturating_duration_since(now)))
 }

@@ -257,28 +257,59 @@ impl SessionQueue {
     }
 
     /// Marks those as late that cannot be in time, where `turn` is when the session after so many others can be opened. Those that
-    /// expire first are kept.
-    pub(super) fn mark_late(&mut self, now: Instant, turn: impl Fn(usize) -> Instant) {
-        let mut waiting: Vec<_> = self.entries.iter_mut().filter(|entry| entry.state.is_in_line()).collect();
-        waiting.sort_unstable_by_key(|entry| entry.standing);
+    /// expire first are kept. `others` are the deadlines of those of other clients, of which those are removed that cannot be in time.
+    pub(super) fn mark_late(&mut self, now: Instant, others: &mut Vec<Instant>, turn: impl Fn(usize) -> Instant) {
+        let waiting = self.entries.iter_mut().filter(|entry| entry.state.is_in_line());
+        let waiting = waiting.map(|entry| (entry.standing.is_last, entry.standing.deadline, Some(entry)));
+        let mut waiting: Vec<_> = waiting.chain(others.drain(..).map(|deadline| (false, deadline, None))).collect();
+        waiting.sort_unstable_by_key(|(is_last, deadline, entry)| {
+            (*is_last, *deadline, entry.is_none(), entry.as_ref().map(|entry| entry.standing.id))
+        });
         let mut ahead = 0;
-        for entry in waiting {
+        for (_, deadline, entry) in waiting {
             let turn = turn(ahead);
-            if turn > entry.standing.deadline {
-                entry.state = EntryState::IsLate(turn.saturating_duration_since(now));
-                entry.wake.notify_one();
-            } else {
-                ahead += 1;
+            match entry {
+                _ if turn <= deadline => {
+                    ahead += 1;
+                    others.extend(entry.is_none().then_some(deadline));
+                }
+                Some(entry) => {
+                    entry.state = EntryState::IsLate(turn.saturating_duration_since(now));
+                    entry.wake.notify_one();
+                }
+                // Its own client tells it.
+                None => {}
             }
         }
     }
 
-    /// Whether another can be in time, and all that wait with it. Those that stand last give way to one that does not.
-    pub(super) fn admits(&self, another: Standing, turn: impl Fn(usize) -> Instant) -> bool {
+    /// Whether a session can be in time where it would stand, and makes no other late: of those here, and those of other clients, of
+    /// which `others` are the deadlines. Those that stand last give way to one that does not.
+    pub(super) fn admits(
+        &self,
+        another: Standing,
+        others: impl Iterator<Item = Instant>,
+        turn: impl Fn(usize) -> Instant,
+    ) -> bool {
         let waiting = self.entries.iter().filter(|entry| entry.state.is_in_line()).map(|entry| entry.standing);
-        let mut all: Vec<_> = waiting.filter(|one| another.is_last || !one.is_last).chain([another]).collect();
+        let here = waiting.filter(|one| another.is_last || !one.is_last).map(|one| (one.is_last, one.deadline));
+        let mut all: Vec<_> = here.chain(others.map(|deadline| (false, deadline))).collect();
         all.sort_unstable();
-        all.iter().enumerate().all(|(ahead, one)| turn(ahead) <= one.deadline)
+        let before = all.partition_point(|one| *one <= (another.is_last, another.deadline));
+        let makes_late = |ahead, deadline| turn(ahead) <= deadline && turn(ahead + 1) > deadline;
+        turn(before) <= another.deadline
+            && !all.iter().enumerate().skip(before).any(|(ahead, (_, deadline))| makes_late(ahead, *deadline))
+    }
+
+    /// The deadlines of those that do not stand last and wait for their turn or have it.
+    pub(super) fn deadlines(&self) -> impl Iterator<Item = Instant> {
+        let counts = |entry: &&Entry| entry.state.is_in_line() || matches!(entry.state, EntryState::Goes(_));
+        let usual = self.entries.iter().filter(|entry| !entry.standing.is_last);
+        usual.filter(counts).map(|entry| entry.standing.deadline)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
     }
 
     /// How many wait for their turn.
@@ -301,6 +332,8 @@ impl EntryState {
 
 #[cfg(test)]
 mod tests {
+    use std::iter::empty;
+
     use super::*;
 
     fn id(id: u64) -> ProvisionId {
@@ -442,23 +475,51 @@ mod tests {
         let began = case.began;
         // A session each 10 s.
         let turn = |ahead: usize| began + Duration::from_secs(10) * u32::try_from(ahead).unwrap();
-        case.queue.mark_late(began, |ahead| turn(ahead) + Duration::from_secs(10));
+        case.queue.mark_late(began, &mut Vec::new(), |ahead| turn(ahead) + Duration::from_secs(10));
         let states: Vec<_> = case.queue.entries.iter().map(|entry| entry.state).collect();
         let late = EntryState::IsLate(Duration::from_secs(30));
         assert_eq!(states, [EntryState::Waits, EntryState::Waits, late, EntryState::Waits]);
         // 10, 25 and 60 wait; their turns are at 0, 10 and 20 s, or with another that goes before at 10, 20 and 30 s.
         for (seconds, expected) in [(1, true), (30, true), (29, true), (100, true)] {
             let deadline = began + Duration::from_secs(seconds);
-            assert_eq!(case.queue.admits(usual(deadline, 99), turn), expected, "{seconds}");
+            assert_eq!(case.queue.admits(usual(deadline, 99), empty(), turn), expected, "{seconds}");
         }
         // Two with the deadline of the first do not fit, nor one that would make another late.
         case.add([5]);
-        assert!(!case.queue.admits(usual(began + Duration::from_secs(5), 99), turn));
+        assert!(!case.queue.admits(usual(began + Duration::from_secs(5), 99), empty(), turn));
         assert!(
-            !case
-                .queue
-                .admits(usual(began + Duration::from_secs(12), 99), |ahead| turn(ahead) + Duration::from_secs(1))
+            !case.queue.admits(usual(began + Duration::from_secs(12), 99), empty(), |ahead| turn(ahead)
+                + Duration::from_secs(1))
         );
+    }
+
+    /// They have places among those here, and only their own clients tell them.
+    #[test]
+    fn those_of_other_clients_count() {
+        test_timeout::start();
+        let mut case = Case::new([10, 30, 40]);
+        let began = case.began;
+        let at = |seconds: u64| began + Duration::from_secs(seconds);
+        let turn = |ahead: usize| at(10) + Duration::from_secs(10) * u32::try_from(ahead).unwrap();
+        let admits = |case: &Case, seconds, others: &[u64]| {
+            case.queue.admits(usual(at(seconds), 99), others.iter().map(|seconds| at(*seconds)), turn)
+        };
+        // Theirs has the turn that is free, at 20 s, or none that is of use.
+        assert!(admits(&case, 60, &[20]) && admits(&case, 60, &[15]) && !admits(&case, 25, &[20]));
+        assert!(admits(&case, 25, &[]) && admits(&case, 25, &[60]) && !admits(&case, 25, &[45]));
+        let mut others = [60, 15, 20].map(at).to_vec();
+        case.queue.mark_late(began, &mut others, turn);
+        assert_eq!((others, case.queue.waiting()), ([20, 60].map(at).to_vec(), 3));
+        let mut others = [20, 25, 29].map(at).to_vec();
+        case.queue.mark_late(began, &mut others, turn);
+        assert_eq!((others, case.queue.waiting()), ([20].map(at).to_vec(), 3));
+        let mut others = [20, 30].map(at).to_vec();
+        case.queue.mark_late(began, &mut others, turn);
+        assert_eq!((others, case.queue.waiting()), ([20].map(at).to_vec(), 3));
+        let mut others = [20, 29, 39].map(at).to_vec();
+        case.add([39]);
+        case.queue.mark_late(began, &mut others, turn);
+        assert_eq!((others, case.queue.waiting()), ([20].map(at).to_vec(), 3));
     }
 
     /// It goes when nobody else waits, also before those that have failed since the last finding, and makes nobody late.
@@ -482,14 +543,14 @@ mod tests {
         add_standing(&mut case.queue, 1, began + 5 * second, true);
         // A session each 10 s: before it, there would be no turn for it.
         let turn = |ahead: usize| began + 10 * second * u32::try_from(ahead).unwrap();
-        assert!(case.queue.admits(usual(began + 8 * second, 2), turn));
+        assert!(case.queue.admits(usual(began + 8 * second, 2), empty(), turn));
         for seconds in [12, 19] {
             add(&mut case.queue, u64::from(seconds), began + seconds * second);
         }
         // But it is not admitted where it would be late itself.
         let last = |seconds: u32| Standing { is_last: true, ..usual(began + seconds * second, 99) };
-        assert!(!case.queue.admits(last(60), turn));
-        case.queue.mark_late(began, turn);
-        assert!(case.queue.admits(last(20), turn) && !case.queue.admits(last(19), turn));
+        assert!(!case.queue.admits(last(29), empty(), turn));
+        case.queue.mark_late(began, &mut Vec::new(), turn);
+        assert!(case.queue.admits(last(20), empty(), turn) && !case.queue.admits(last(19), empty(), turn));
     }
 }

@@ -61,7 +61,7 @@ async fn user_with(partner: &Client, provision: u64, owner: impl FnOnce(Turns, P
         permitted_ips: PermittedIps::default(),
         signing_keys: SigningKeys(Arc::new(move || SigningKey::from_pkcs8(&key))),
     };
-    let turns = Turns::new(Arc::clone(transport.limits()), Duration::from_secs(60));
+    let turns = Turns::new(Arc::clone(transport.limits()), transport.caller(), Duration::from_secs(60));
     let session = Session::new(Arc::clone(&transport), device, identity, None, owner(turns, id), None);
     User { api: Api::new(transport, Arc::new(session.clone())), session }
 }

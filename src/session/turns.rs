@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::announcements::Announcements;
 use super::forecast::Renewals;
 use super::order::Order;
 use super::place::{Outcome, Place, Turn, admit};
@@ -19,7 +20,7 @@ use super::queue::{EntryState, Standing, Stands, Wanted};
 use crate::error::{Error, ErrorKind};
 use crate::operation::Operation;
 use crate::sync::lock;
-use crate::transport::rate_limit::RateLimits;
+use crate::transport::rate_limit::{Caller, RateLimits};
 
 /// The shortest time for which what was refused for its rate is not tried again.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
@@ -29,9 +30,10 @@ const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 pub(crate) struct Turns(Arc<Order>);
 
 impl Turns {
-    /// The turns within these limits. `longest`: how long opening a session may take.
-    pub(crate) fn new(limits: Arc<RateLimits>, longest: Duration) -> Self {
-        Self(Arc::new(Order { limits, longest, state: Mutex::default() }))
+    /// The turns within these limits, which `caller` keeps to. `longest`: how long opening a session may take.
+    pub(crate) fn new(limits: Arc<RateLimits>, caller: &Caller, longest: Duration) -> Self {
+        let announcements = limits.share(&Operation::CREATE_SESSION, caller).map(Announcements::new);
+        Self(Arc::new(Order { limits, longest, announcements, state: Mutex::default() }))
     }
 
     /// Lets no user go while the session of the partner is being opened.
@@ -74,7 +76,7 @@ impl Turns {
         O: Future<Output = Result<ControlFlow<T, T>, Error>> + Send,
         L: Future<Output = Result<(), Error>> + Send,
     {
-        let place = Place::enter(&self.0, wanted)?;
+        let place = Place::enter(&self.0, wanted).await?;
         loop {
             let turn = place.turn().await?;
             let done = match turn {
@@ -127,7 +129,7 @@ impl Turns {
 
     /// Waits until a session that stands last could be opened, or stands last no more. It opens none.
     pub(super) async fn reach(&self, wanted: Wanted<'_>) -> Result<(), Error> {
-        Place::enter(&self.0, wanted)?.reached().await
+        Place::enter(&self.0, wanted).await?.reached().await
     }
 
     /// Gives a session that stands last its usual place with this deadline, which it keeps until it is open.
@@ -154,6 +156,7 @@ impl Turns {
             entry.standing = standing;
             entry.wake.notify_one();
             state.choose(order, now);
+            order.announce();
         }
         Ok(())
     }

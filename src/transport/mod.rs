@@ -156,6 +156,10 @@ impl Transport {
         &self.caller.base_url
     }
 
+    pub(crate) fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
     /// Whose calls these are.
     pub(crate) fn role(&self) -> Role {
         self.caller.role

@@ -41,7 +41,7 @@ use tokio::time::Instant;
 use self::queue::QueueCaller;
 pub(crate) use self::queue::Rank;
 pub use self::scope::LimitScope;
-use self::shared::Share;
+pub(crate) use self::shared::Share;
 use self::store::{PermitStore, PermitWindow};
 pub(crate) use self::throttled::{MAX_UNPROVEN_PAUSE, Throttled, named_limit};
 use self::window::Window;
@@ -183,10 +183,16 @@ impl RateLimits {
         self.window(operation).map_or(Duration::ZERO, wait)
     }
 
-    /// When a call of `operation` would have its permit that has all calls of the queue before it, and `ahead` more; not after `now` if
-    /// that is at once. `None` if the operation has no limit.
-    pub(crate) fn turn(&self, operation: &Operation, now: Instant, ahead: usize) -> Option<Instant> {
-        self.window(operation).map(|window| window.turn(now, ahead))
+    /// When a call of `operation` would have its permit that has all calls of the queue before it, and `ahead` more, of which none is sent
+    /// before a time; not after `now` if that is at once. `None` if the operation has no limit.
+    pub(crate) fn turn(
+        &self,
+        operation: &Operation,
+        now: Instant,
+        ahead: usize,
+        not_before: Instant,
+    ) -> Option<Instant> {
+        self.window(operation).map(|window| window.turn(now, ahead, not_before))
     }
 
     /// How many calls of `operation` wait for their permits or have one.
@@ -197,6 +203,25 @@ impl RateLimits {
     /// How many calls of `operation` can begin at once; `None` if it has no limit.
     pub(crate) fn at_once(&self, operation: &Operation) -> Option<usize> {
         self.window(operation).map(|window| window.at_once())
+    }
+
+    /// The window of an operation in the store. `None` if no other client shares the limits, or the operation has none.
+    pub(crate) fn share(&self, operation: &'static Operation, caller: &Caller) -> Option<Share> {
+        self.share_of(operation, self.limit(operation)?, caller)
+    }
+
+    fn share_of(&self, operation: &'static Operation, limit: RateLimit, caller: &Caller) -> Option<Share> {
+        let scope = if operation.auth == Auth::Session { self.rules.scope } else { LimitScope::Address };
+        self.store().map(|store| Share {
+            store: Arc::clone(store),
+            window: PermitWindow {
+                operation,
+                limit,
+                scope,
+                base_url: Arc::clone(&caller.base_url),
+                api_key_fingerprint: Arc::clone(&caller.api_key_fingerprint),
+            },
+        })
     }
 
     /// Waits in the queue until a call of `operation` will soon have its permit, so that its request can be signed. `None`
@@ -212,16 +237,7 @@ impl RateLimits {
         let Some(window) = self.window(operation) else { return Ok(None) };
         let place = window.join(caller.in_queue_of(operation), rank, is_retry, deadline);
         let mut place = place.map_err(NoPermit::TooLate)?;
-        place.share = self.store().map(|store| Share {
-            store: Arc::clone(store),
-            window: PermitWindow {
-                operation,
-                limit: window.limit,
-                scope: if operation.auth == Auth::Session { self.rules.scope } else { LimitScope::Address },
-                base_url: Arc::clone(&caller.base_url),
-                api_key_fingerprint: Arc::clone(&caller.api_key_fingerprint),
-            },
-        });
+        place.share = self.share_of(operation, window.limit, caller);
         place.approach().await.map_err(NoPermit::TooLate)?;
         Ok(Some(place))
     }

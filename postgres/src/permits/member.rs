@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bunq_partner::{Grant, PermitWindow, Priority, RateLimit, Settlement, Taken};
+use bunq_partner::{Grant, OtherSessions, PermitWindow, Priority, RateLimit, Settlement, Taken, WaitingSessions};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_postgres::Row;
@@ -70,10 +70,20 @@ impl Member {
         values: Vec<Value>,
         read: impl FnOnce(Vec<Row>) -> Result<T, Trouble> + Send + 'static,
     ) -> Result<T, Trouble> {
-        let start = Instant::now();
         let mut all = vec![value(self.id, Type::UUID)];
         all.extend(values);
-        let answer = self.database.query_as(sql, all, read).await;
+        self.measured(name, sql, all, read).await
+    }
+
+    async fn measured<T: Send + 'static>(
+        &self,
+        name: &'static str,
+        sql: &'static str,
+        values: Vec<Value>,
+        read: impl FnOnce(Vec<Row>) -> Result<T, Trouble> + Send + 'static,
+    ) -> Result<T, Trouble> {
+        let start = Instant::now();
+        let answer = self.database.query_as(sql, values, read).await;
         metrics::asked(name, start.elapsed());
         answer
     }
@@ -162,6 +172,38 @@ impl Member {
         if let Ok(Err(trouble)) = withdrawn {
             tracing::debug!("permits that were not used end with their leases: {trouble}");
         }
+    }
+
+    pub(super) async fn announce(
+        &self,
+        windows: Vec<String>,
+        limit: RateLimit,
+        sessions: WaitingSessions,
+    ) -> Result<OtherSessions, Trouble> {
+        let announce =
+            "SELECT deadlines, candidates, not_before FROM bunq_partner.announce_sessions($1, $2, $3, $4, $5, $6, $7)";
+        let deadlines: Vec<_> = sessions.deadlines.into_iter().map(microseconds).collect();
+        let values = vec![
+            value(Uuid::from_u128(sessions.client), Type::UUID),
+            value(windows, Type::TEXT_ARRAY),
+            value(microseconds(limit.per).max(1), Type::INT8),
+            value(i64::try_from(sessions.number).unwrap_or(i64::MAX), Type::INT8),
+            value(deadlines, Type::INT8_ARRAY),
+            value(sessions.candidate.map(microseconds), Type::INT8),
+            value(microseconds(sessions.lease), Type::INT8),
+        ];
+        let database = self.database.clone();
+        let read = move |rows: Vec<Row>| {
+            let row = rows.first().ok_or_else(|| Trouble::new(database.place(), "has answered nothing"))?;
+            // A deadline may have passed.
+            let time = |time: i64| Duration::from_micros(u64::try_from(time).unwrap_or_default());
+            let times = |index| {
+                let times: Vec<i64> = database.column(row, index)?;
+                Ok::<_, Trouble>(times.into_iter().map(time).collect())
+            };
+            Ok(OtherSessions::new(times(0)?, times(1)?).not_before(time(database.column(row, 2)?)))
+        };
+        self.measured("announce", announce, values, read).await
     }
 
     /// Returns the permits whose leases have ended before.

@@ -9,7 +9,9 @@ mod metrics;
 use std::fmt;
 use std::sync::Arc;
 
-use bunq_partner::{BoxFuture, Error, PermitStore, PermitWindow, Priority, Settlement, Taken};
+use bunq_partner::{
+    BoxFuture, Error, OtherSessions, PermitStore, PermitWindow, Priority, Settlement, Taken, WaitingSessions,
+};
 
 pub use self::builder::PostgresPermitsBuilder;
 pub use self::counted_by::CountedBy;
@@ -112,5 +114,14 @@ impl PermitStore for PostgresPermits {
         }
         let (member, windows) = (Arc::clone(&self.0), self.0.windows(window));
         in_background(async move { member.withdraw(windows, unused).await });
+    }
+
+    fn announce<'a>(
+        &'a self,
+        window: &'a PermitWindow,
+        sessions: WaitingSessions,
+    ) -> BoxFuture<'a, Result<OtherSessions, Error>> {
+        let announced = self.0.announce(self.0.windows(window), window.limit, sessions);
+        Box::pin(async { announced.await.map_err(Trouble::permits) })
     }
 }

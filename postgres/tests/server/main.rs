@@ -11,4 +11,5 @@ mod custody;
 mod fleet;
 mod migrating;
 mod permits;
+mod session_queue;
 mod tls;

@@ -1,3 +1,5 @@
+mod fleet;
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
@@ -9,8 +11,9 @@ use super::*;
 use crate::error::{CallMetadata, Remedy, Sent};
 use crate::operation::RateLimit;
 use crate::sync::lock;
-use crate::transport::rate_limit::store::Settlement;
-use crate::transport::rate_limit::{LimitScope, Role};
+use crate::transport::rate_limit::memory::MemoryPermits;
+use crate::transport::rate_limit::store::{PermitStore, Settlement};
+use crate::transport::rate_limit::{LimitScope, NoPermit, Role};
 use crate::types::ProvisionId;
 
 const INTERVAL: Duration = Duration::from_secs(30);
@@ -31,8 +34,14 @@ struct Bank {
 
 impl Bank {
     fn new(exchange: Duration, failing: Option<u64>) -> Self {
-        let limits = Arc::new(RateLimits::new(true, HashMap::new(), LimitScope::default(), None));
-        let turns = Turns::new(Arc::clone(&limits), Duration::from_secs(30));
+        Self::sharing(None, exchange, failing)
+    }
+
+    /// A client of those that share limits.
+    fn sharing(store: Option<Arc<dyn PermitStore>>, exchange: Duration, failing: Option<u64>) -> Self {
+        let limits = Arc::new(RateLimits::new(true, HashMap::new(), LimitScope::default(), store));
+        let caller = limits.caller("bank".into(), "key".into(), Role::Partner);
+        let turns = Turns::new(Arc::clone(&limits), &caller, Duration::from_secs(30));
         let (is_down, attempts, opened) = (AtomicBool::default(), AtomicU64::default(), Mutex::default());
         Self { limits, turns, began: Instant::now(), is_down, exchange, failing, attempts, opened }
     }
@@ -43,7 +52,13 @@ impl Bank {
         let (rank, deadline) = (self.limits.next_rank(), Instant::now() + INTERVAL * 4);
         let place =
             self.limits.approach(&Operation::CREATE_SESSION, rank, false, deadline, &caller).await.unwrap().unwrap();
-        let permit = place.permit().await.unwrap();
+        let permit = match place.permit().await {
+            Ok(permit) => permit,
+            Err(NoPermit::TooLate(wait)) => {
+                return Err(limited(&Operation::CREATE_SESSION).with_retry_after(Some(wait)));
+            }
+            Err(NoPermit::Failed(error)) => return Err(error),
+        };
         self.attempts.fetch_add(1, Ordering::Relaxed);
         sleep(self.exchange).await;
         permit.settle(Settlement::Admitted).await;
@@ -469,7 +484,8 @@ fn several_runtimes_share_the_turns() {
     test_timeout::start();
     let limit = HashMap::from([("create_session", RateLimit::new(1, Duration::from_millis(5)))]);
     let limits = Arc::new(RateLimits::new(false, limit, LimitScope::default(), None));
-    let turns = Turns::new(Arc::clone(&limits), Duration::from_secs(30));
+    let caller = limits.caller("bank".into(), "key".into(), Role::Partner);
+    let turns = Turns::new(Arc::clone(&limits), &caller, Duration::from_secs(30));
     let going = AtomicU64::default();
     std::thread::scope(|scope| {
         for number in 1..=4_u64 {

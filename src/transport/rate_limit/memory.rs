@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::scope::LimitScope;
-use super::store::{Grant, PermitStore, PermitWindow, Priority, Settlement, Taken};
+use super::store::{Grant, OtherSessions, PermitStore, PermitWindow, Priority, Settlement, Taken, WaitingSessions};
 use super::usage::Usage;
 use crate::error::Error;
 use crate::sync::lock;
@@ -33,6 +33,16 @@ struct Windows {
     /// Those of addresses, by bank and operation: there are few of them.
     of_addresses: HashMap<(Arc<str>, &'static str), Usage>,
     of_sessions: SessionWindows,
+    /// What each client has announced, by bank and operation.
+    announced: HashMap<(Arc<str>, &'static str), HashMap<u128, Announced>>,
+}
+
+/// The sessions that a client has waiting.
+struct Announced {
+    number: u64,
+    deadlines: Vec<Instant>,
+    candidate: Option<Instant>,
+    until: Instant,
 }
 
 /// The windows of sessions, by bank, operation and API key.
@@ -68,7 +78,7 @@ impl MemoryPermits {
     }
 
     fn with<T>(&self, window: &PermitWindow, act: impl FnOnce(&mut Usage) -> T) -> T {
-        let Windows { of_addresses, of_sessions } = &mut *lock(&self.0);
+        let Windows { of_addresses, of_sessions, .. } = &mut *lock(&self.0);
         let (bank, operation, new) = (Arc::clone(&window.base_url), window.operation.id, || Usage::new(window.limit));
         act(match window.scope {
             LimitScope::Address => of_addresses.entry((bank, operation)).or_insert_with(new),
@@ -120,6 +130,33 @@ impl PermitStore for MemoryPermits {
     /// The call may have arrived.
     fn abandon(&self, window: &PermitWindow, _id: u128) {
         self.with(window, |usage| usage.settle(&Settlement::Unknown, Instant::now()));
+    }
+
+    fn announce<'a>(
+        &'a self,
+        window: &'a PermitWindow,
+        WaitingSessions { client, number, deadlines, candidate, lease }: WaitingSessions,
+    ) -> BoxFuture<'a, Result<OtherSessions, Error>> {
+        let now = Instant::now();
+        let later = |time| now.checked_add(time).unwrap_or(now);
+        let not_before = self.with(window, |usage| {
+            usage.prune(now);
+            usage.turn(now, 0, now).saturating_duration_since(now)
+        });
+        let key = (Arc::clone(&window.base_url), window.operation.id);
+        let mut windows = lock(&self.0);
+        let announced = windows.announced.entry(key).or_default();
+        announced.retain(|_, announced| announced.until > now);
+        if announced.get(&client).is_none_or(|last| last.number < number) {
+            let (deadlines, candidate) = (deadlines.into_iter().map(later).collect(), candidate.map(later));
+            announced.insert(client, Announced { number, deadlines, candidate, until: later(lease) });
+        }
+        let others = || announced.iter().filter(|(other, _)| **other != client).map(|(_, announced)| announced);
+        let left = |deadline: &Instant| deadline.saturating_duration_since(now);
+        let deadlines = others().flat_map(|other| &other.deadlines).map(left).collect();
+        let candidates = others().flat_map(|other| &other.candidate).map(left).collect();
+        let others = OtherSessions::new(deadlines, candidates).not_before(not_before);
+        Box::pin(async { Ok(others) })
     }
 }
 

@@ -19,9 +19,9 @@ const SHORTEST_WAIT: Duration = Duration::from_millis(1);
 
 /// The window in the store.
 #[derive(Debug, Clone)]
-pub(super) struct Share {
-    pub(super) store: Arc<dyn PermitStore>,
-    pub(super) window: PermitWindow,
+pub(crate) struct Share {
+    pub(crate) store: Arc<dyn PermitStore>,
+    pub(crate) window: PermitWindow,
 }
 
 /// A permit that the store has granted and no call has used yet.

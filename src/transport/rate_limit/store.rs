@@ -139,6 +139,48 @@ pub struct Claim {
     pub limit: Option<RateLimit>,
 }
 
+/// The sessions of users that a client has waiting, as it announces them to the others.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WaitingSessions {
+    /// Identifies the client. What it has announced last counts.
+    pub client: u128,
+    /// The number of the announcement. One with a smaller number than the last of its client has come late, and changes nothing.
+    pub number: u64,
+    /// In how long each session must be open at the latest.
+    pub deadlines: Vec<Duration>,
+    /// The same of one that is to be added, if it can be in time beside those of all clients.
+    pub candidate: Option<Duration>,
+    /// How long the announcement counts. It is repeated before that, as long as sessions wait.
+    pub lease: Duration,
+}
+
+/// What the other clients have waiting, and when the window has room.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OtherSessions {
+    /// In how long each session of the other clients must be open at the latest.
+    pub deadlines: Vec<Duration>,
+    /// The same of those that they may add.
+    pub candidates: Vec<Duration>,
+    /// There is no permit before this time has passed, whoever asks.
+    pub not_before: Duration,
+}
+
+impl OtherSessions {
+    /// Makes the answer of a store whose window has room.
+    pub fn new(deadlines: Vec<Duration>, candidates: Vec<Duration>) -> Self {
+        Self { deadlines, candidates, not_before: Duration::ZERO }
+    }
+
+    /// Sets the time before which there is no permit, whoever asks.
+    #[must_use]
+    pub fn not_before(mut self, time: Duration) -> Self {
+        self.not_before = time;
+        self
+    }
+}
+
 /// A store of permits for rate limits that several clients share: for example, the clients of many machines behind one
 /// address.
 ///
@@ -193,6 +235,24 @@ pub trait PermitStore: fmt::Debug + Send + Sync + 'static {
             self.abandon(window, *id);
         }
     }
+
+    /// Announces which sessions of users this client has waiting for permits of this window, in place of what it has announced before,
+    /// and returns what the other clients have. Both are one step: of two clients that announce at the same time, one sees what the
+    /// other has. So a session is refused at once that cannot be in time beside those of all clients, and the one whose credential
+    /// expires first is opened first. By default nothing is kept: each client knows its own alone.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Permits`](crate::ErrorKind::Permits) if the store cannot be read or written. A session that is to be added then
+    /// fails with the error; those that wait go on.
+    fn announce<'a>(
+        &'a self,
+        window: &'a PermitWindow,
+        sessions: WaitingSessions,
+    ) -> BoxFuture<'a, Result<OtherSessions, Error>> {
+        let _ = (window, sessions);
+        Box::pin(async { Ok(OtherSessions::default()) })
+    }
 }
 
 impl<T: PermitStore + ?Sized> PermitStore for Arc<T> {
@@ -215,5 +275,13 @@ impl<T: PermitStore + ?Sized> PermitStore for Arc<T> {
 
     fn withdraw(&self, window: &PermitWindow, unused: &[u128]) {
         (**self).withdraw(window, unused);
+    }
+
+    fn announce<'a>(
+        &'a self,
+        window: &'a PermitWindow,
+        sessions: WaitingSessions,
+    ) -> BoxFuture<'a, Result<OtherSessions, Error>> {
+        (**self).announce(window, sessions)
     }
 }

@@ -129,8 +129,8 @@ async fn the_partners_session_goes_before_those_of_users() {
         }
         // Three wait.
         let now = Instant::now();
-        assert_eq!(limits.turn(operation, now, 0), Some(now + 4 * SECOND));
-        assert_eq!(limits.turn(operation, now, 10), Some(now + 14 * SECOND));
+        assert_eq!(limits.turn(operation, now, 0, now), Some(now + 4 * SECOND));
+        assert_eq!(limits.turn(operation, now, 10, now), Some(now + 14 * SECOND));
         let is_urgent = operation == &Operation::CREATE_SESSION;
         let (expected, of_users) = if is_urgent { (1, [0, 2, 3, 4]) } else { (4, [0, 1, 2, 3]) };
         assert_eq!(limits.expected_wait(operation, &partner), expected * SECOND);

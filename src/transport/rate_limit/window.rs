@@ -192,11 +192,12 @@ impl Window {
         state.turn(now, state.waiting.ahead_of_next(caller, now)).saturating_duration_since(now)
     }
 
-    /// When a call would have its turn that has all calls of the queue before it, and `ahead` more.
-    pub(super) fn turn(&self, now: Instant, ahead: usize) -> Instant {
+    /// When a call would have its turn that has all calls of the queue before it, and `ahead` more, of which none is sent before a time.
+    pub(super) fn turn(&self, now: Instant, ahead: usize, not_before: Instant) -> Instant {
         let mut state = self.state();
         state.usage.prune(now);
-        state.turn(now, state.waiting.coming(now).saturating_add(ahead))
+        let ahead = state.waiting.coming(now).saturating_add(ahead);
+        state.turn(now, ahead).max(state.usage.turn(now, ahead, not_before))
     }
 
     /// How many calls wait or have a permit.
