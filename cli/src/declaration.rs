@@ -6,8 +6,8 @@ use bunq_partner::{BulkOperation, EmailAddress, ProvisionId};
 
 use super::arguments::{
     AnswerOptions, ApiOptions, AttachmentCommand, BankCommand, Command, ConfigCommand, ConnectionOptions, DryRun,
-    IdArgument, InquiriesCommand, OauthCommand, PostgresCommand, ReceiptOptions, ReceiptsCommand, SessionCommand,
-    UsersCommand, WebhooksCommand, Whose,
+    FleetCommand, IdArgument, InquiriesCommand, OauthCommand, PostgresCommand, ReceiptOptions, ReceiptsCommand,
+    SessionCommand, UsersCommand, WebhooksCommand, Whose,
 };
 use super::attachment;
 use super::bulk::{RowOptions, report};
@@ -101,6 +101,7 @@ impl Command {
             | Self::Receipts(ReceiptsCommand::Verify { .. })
             | Self::Config(ConfigCommand::Show | ConfigCommand::Path)
             | Self::Postgres(PostgresCommand::Migrate)
+            | Self::Fleet(FleetCommand::Status)
             | Self::Completions { .. }
             | Self::Man
             | Self::Help { .. } => return Ok(()),
@@ -125,7 +126,10 @@ impl Command {
             Self::Report(_) => Results::Records(report::columns()),
             Self::Receipts(ReceiptsCommand::Verify { .. }) => Results::Records(receipts::columns()),
             Self::Config(ConfigCommand::Show) => Results::Records(config::columns()),
-            Self::Demo | Self::Config(ConfigCommand::Path) | Self::Postgres(PostgresCommand::Migrate) => Results::Value,
+            Self::Demo
+            | Self::Config(ConfigCommand::Path)
+            | Self::Postgres(PostgresCommand::Migrate)
+            | Self::Fleet(FleetCommand::Status) => Results::Value,
             Self::Sandbox(_) | Self::Completions { .. } | Self::Man | Self::Help { .. } => Results::Text,
         }
     }

@@ -78,8 +78,9 @@ use bunq_partner::ReceiptFile;
 use clap::ValueEnum as _;
 
 use self::arguments::{
-    AttachmentCommand, BankCommand, Color, Command, CommandLine, ConfigCommand, ConnectionOptions, InquiriesCommand,
-    OauthCommand, OutputFormat, OutputOptions, PostgresCommand, ReceiptsCommand, SessionCommand, UsersCommand,
+    AttachmentCommand, BankCommand, Color, Command, CommandLine, ConfigCommand, ConnectionOptions, FleetCommand,
+    InquiriesCommand, OauthCommand, OutputFormat, OutputOptions, PostgresCommand, ReceiptsCommand, SessionCommand,
+    UsersCommand,
 };
 use self::bulk::Order;
 use self::closing::Closing;
@@ -199,6 +200,10 @@ fn run(arguments: CommandLine, format: &mut OutputFormat) -> Result<(), Failure>
         Command::Postgres(PostgresCommand::Migrate) => {
             let (settings, view) = settle()?;
             in_runtime(until_interrupted(None, postgres::migrate(&settings, view)))
+        }
+        Command::Fleet(FleetCommand::Status) => {
+            let (settings, view) = settle()?;
+            in_runtime(until_interrupted(None, postgres::status(&settings, view)))
         }
         Command::Sandbox(options) => in_runtime(sandbox::run(options)),
         Command::Completions { shell } => Ok(write_out(io::stdout(), &completion::script(shell))?),

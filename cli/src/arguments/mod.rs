@@ -118,6 +118,9 @@ pub(crate) enum Command {
     /// Manage the database that several machines share
     #[command(subcommand)]
     Postgres(PostgresCommand),
+    /// Show what the machines that share a database do
+    #[command(subcommand)]
+    Fleet(FleetCommand),
     /// Run a sandbox of bunq
     #[command(after_help = examples!("sandbox --provisions 10", "sandbox --rate-limits=100 --fault drop,on=update_provision"))]
     Sandbox(SandboxOptions),
@@ -258,6 +261,17 @@ pub(crate) enum PostgresCommand {
         examples!("postgres migrate", "postgres migrate --profile production")
     ))]
     Migrate,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum FleetCommand {
+    /// Show the windows of the rate limits, the locks and the members
+    #[command(after_help = concat!(
+        "A member is a process that takes permits. Windows in which nothing counts are left\n\
+         out.\n\n",
+        examples!("fleet status", "fleet status --profile production --output json")
+    ))]
+    Status,
 }
 
 #[derive(Subcommand)]

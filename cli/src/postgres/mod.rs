@@ -5,15 +5,17 @@
 #[cfg(not(feature = "postgres"))]
 mod left_out;
 #[cfg(feature = "postgres")]
+mod status;
+#[cfg(feature = "postgres")]
 mod stores;
 
 use bunq_partner::Secret;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::arguments::OutputFormat;
 use super::columns::View;
 use super::exit::Failure;
-use super::output::{write_text, write_value};
+use super::output::{Printer, Record, names, write_text, write_value};
 use super::settings::{Bank, DATABASE_URL, PostgresSettings, Settings, UrlPlace};
 
 #[cfg(not(feature = "postgres"))]
@@ -32,6 +34,30 @@ pub(super) async fn migrate(settings: &Settings<'_>, view: View) -> Result<(), F
         }),
         format => write_value(format, &json!({ "from": from, "to": to })),
     }?;
+    Ok(())
+}
+
+/// `fleet status`: shows windows, locks and members.
+pub(super) async fn status(settings: &Settings<'_>, view: View) -> Result<(), Failure> {
+    let (url, _) = url(&named(&settings.bank()?)?.url.value).await?;
+    let lists = stores::status(url).await?;
+    if view.format != OutputFormat::Table {
+        let list = |(name, records): (&str, Vec<Record>)| {
+            (name.to_owned(), Value::Array(records.iter().map(Record::json).collect()))
+        };
+        return Ok(write_value(view.format, &Value::Object(lists.into_iter().map(list).collect()))?);
+    }
+    for (index, (name, records)) in lists.into_iter().enumerate() {
+        let space = if index > 0 { "\n" } else { "" };
+        let Some(first) = records.first() else {
+            write_text(&format!("{space}there are no {name}\n"))?;
+            continue;
+        };
+        write_text(space)?;
+        let mut printer = Printer::new(View { columns: names(&first.fields), ..view.clone() });
+        records.into_iter().try_for_each(|record| printer.add(record))?;
+        printer.finish()?;
+    }
     Ok(())
 }
 

@@ -6,7 +6,9 @@ use bunq_partner::{ClientBuilder, ContextStore, Custody, Secret};
 use bunq_partner_postgres::{CountedBy, Database, PostgresCustody, PostgresPermits, PostgresStore};
 
 use super::super::exit::Failure;
+use super::super::output::Record;
 use super::super::settings::{CountedByKind, PostgresSettings};
+use super::status::lists;
 
 /// What the machines of a partner keep of a bank.
 pub(crate) struct SharedStores {
@@ -49,4 +51,9 @@ impl SharedStores {
 pub(super) async fn migrate(url: Secret) -> Result<(i32, i32), Failure> {
     let migrated = Database::migrate(url).await?;
     Ok((migrated.from, migrated.to))
+}
+
+/// Returns windows, locks and members, with their names.
+pub(super) async fn status(url: Secret) -> Result<[(&'static str, Vec<Record>); 3], Failure> {
+    Ok(lists(Database::connect(url).await?.status().await?))
 }

@@ -151,6 +151,35 @@ mod with_a_server {
     }
 
     #[tokio::test(flavor = "multi_thread")]
+    async fn the_fleet_is_shown() {
+        test_timeout::start();
+        let Some(test) = TestDatabase::migrated().await else { return };
+        let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
+        let show = |format: &str| {
+            let mut command = on(&folder, &sandbox, &test.url());
+            let (out, err, code) = ran(command.args(["fleet", "status", "--output", format]));
+            assert_eq!((err.as_str(), code), ("", 0));
+            out
+        };
+        assert_eq!(show("table"), "there are no windows\n\nthere are no locks\n\nthere are no members\n");
+        let member = "00000000-0000-4000-8000-000000000001";
+        test.sql(&format!(
+            "SELECT bunq_partner.take_permit('{member}', '{{a_window}}', 2, 3600000000, 60000000, 0, false, NULL)"
+        ));
+        let store = bunq_partner_postgres::PostgresStore::new(&test.connect().await, "acme");
+        let _lock = bunq_partner::ContextStore::lock(&store).await.unwrap();
+        let out = show("table");
+        let lines: Vec<Vec<_>> = out.lines().map(|line| line.split_whitespace().collect()).collect();
+        assert_eq!(lines[0], ["WINDOW", "HELD", "COUNTING", "WAITING", "CLOSED", "SECONDS", "LIMITS"], "{out}");
+        assert_eq!(lines[1].join(" "), "a_window 1 0 0 0 2 in 1 h", "{out}");
+        assert!(out.contains(member) && out.contains("context acme"), "{out}");
+        let json: Value = serde_json::from_str(&show("json")).unwrap();
+        check(&validator(&schema(), "fleet"), &json, "fleet status");
+        assert_eq!(json["windows"][0]["limits"], json!([{ "calls": 2, "per_seconds": 3600.0 }]));
+        assert_eq!(json["members"][0]["member"], member);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
     async fn a_database_that_is_away_is_named_without_its_password() {
         test_timeout::start();
         let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());

@@ -12,4 +12,5 @@ mod fleet;
 mod migrating;
 mod permits;
 mod session_queue;
+mod status;
 mod tls;

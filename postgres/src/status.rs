@@ -1,0 +1,180 @@
+//! What the machines that share a database do now. Nothing is changed, and no lock is taken.
+
+use std::time::Duration;
+
+use bunq_partner::{Error, RateLimit, Uuid};
+use tokio_postgres::Row;
+
+use crate::database::Database;
+use crate::trouble::Trouble;
+
+/// What the machines that share a database do now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Status {
+    /// The windows of bunq's rate limits in which something counts or waits, or that are closed.
+    pub windows: Vec<WindowStatus>,
+    /// The locks of contexts and users that are held.
+    pub locks: Vec<LockStatus>,
+    /// The members that have asked for a permit in the last ten minutes, or hold one.
+    pub members: Vec<MemberStatus>,
+}
+
+/// A window of bunq's rate limits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WindowStatus {
+    /// The base URL, the operation, and by what its calls count.
+    pub name: String,
+    /// How many permits are held: their calls have no response yet, as far as is known.
+    pub held: u64,
+    /// How many calls besides count still.
+    pub counting: u64,
+    /// How many members wait.
+    pub waiting: u64,
+    /// How long no call will be sent: after a 429, or a restart of the server.
+    pub closed_for: Duration,
+    /// The limits that apply, the strictest first.
+    pub limits: Vec<RateLimit>,
+}
+
+/// A lock of a context or a user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LockStatus {
+    /// Of what it is.
+    pub name: String,
+    /// The `application_name` of the holder's connections, its process, and from where it has connected.
+    pub holder: String,
+    /// For how long it has been held.
+    pub held_for: Duration,
+    /// When the holder has renewed its lease last. After 15 seconds whoever waits takes the lock.
+    pub renewed_ago: Duration,
+}
+
+/// A process that shares the windows, or a client of one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MemberStatus {
+    /// Its id, which it has chosen at its start.
+    pub id: Uuid,
+    /// How many permits it holds.
+    pub held: u64,
+    /// In how many windows it waits.
+    pub waiting: u64,
+    /// When it has been heard of last.
+    pub seen_ago: Duration,
+}
+
+const WINDOWS: &str = "
+    SELECT name, held, counting, waiting,
+        CASE WHEN opens > now THEN extract(epoch FROM opens - now) * 1000000 ELSE 0 END::bigint, calls, per
+    FROM bunq_partner.permit_windows AS w
+    CROSS JOIN LATERAL (SELECT clock_timestamp() + set_back AS now) AS clock
+    CROSS JOIN LATERAL (SELECT greatest(w.closed_until, w.claim_closed_until) AS opens) AS closed
+    CROSS JOIN LATERAL (
+        SELECT max(per) AS longest, coalesce(array_agg(calls ORDER BY per / calls DESC), '{}') AS calls,
+            coalesce(array_agg((extract(epoch FROM per) * 1000000)::bigint ORDER BY per / calls DESC), '{}') AS per
+        FROM (
+            SELECT calls, per FROM bunq_partner.permit_limits WHERE window_id = w.id
+            UNION SELECT named_calls, named_per WHERE named_until > now
+            UNION SELECT claim_calls, claim_per WHERE claim_until > now AND claim_calls IS NOT NULL
+        ) AS each
+    ) AS limits
+    CROSS JOIN LATERAL (
+        SELECT count(*) FILTER (WHERE is_held) AS held,
+            count(*) FILTER (WHERE NOT is_held AND coalesce(settled, lease_until) + longest > now) AS counting
+        FROM (
+            SELECT *, settled IS NULL AND lease_until > now AS is_held FROM bunq_partner.permits WHERE window_id = w.id
+        ) AS each
+    ) AS places
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS waiting FROM bunq_partner.permit_waiters
+        WHERE window_id = w.id AND ask_at + interval '1 s' > now
+    ) AS waiters
+    WHERE held + counting + waiting > 0 OR opens > now
+    ORDER BY name";
+
+const LOCKS: &str = "
+    SELECT name, holder, (extract(epoch FROM clock_timestamp() - taken_at) * 1000000)::bigint,
+        (extract(epoch FROM clock_timestamp() - renewed_at) * 1000000)::bigint
+    FROM bunq_partner.lock
+    ORDER BY name";
+
+const MEMBERS: &str = "
+    SELECT member, count(DISTINCT permit), count(DISTINCT waiting), (extract(epoch FROM min(seen_ago)) * 1000000)::bigint
+    FROM bunq_partner.permit_windows AS w
+    CROSS JOIN LATERAL (SELECT clock_timestamp() + set_back AS now) AS clock
+    CROSS JOIN LATERAL (
+        SELECT member, CASE WHEN settled IS NULL AND lease_until > now THEN p.id END AS permit, NULL::bigint AS waiting,
+            now - coalesce(settled, least(starts, now)) AS seen_ago
+        FROM bunq_partner.permits AS p WHERE window_id = w.id
+        UNION ALL
+        SELECT member, NULL, CASE WHEN ask_at + interval '1 s' > now THEN w.id END, now - greatest(since, served)
+        FROM bunq_partner.permit_waiters WHERE window_id = w.id
+    ) AS signs
+    GROUP BY member
+    HAVING min(seen_ago) < interval '10 min' OR count(permit) > 0
+    ORDER BY member";
+
+impl Database {
+    /// Reads what the machines do now, for people who operate them.
+    ///
+    /// # Errors
+    ///
+    /// Like [`connect`](Self::connect).
+    pub async fn status(&self) -> Result<Status, Error> {
+        self.read_status().await.map_err(Trouble::context)
+    }
+
+    async fn read_status(&self) -> Result<Status, Trouble> {
+        let read = |sql| self.query(sql, Vec::new());
+        let (windows, locks, members) = (read(WINDOWS).await?, read(LOCKS).await?, read(MEMBERS).await?);
+        let window = |row| {
+            let limits = self.column::<Vec<i32>>(row, 5)?.into_iter().zip(self.column::<Vec<i64>>(row, 6)?);
+            let limit = |(calls, per)| RateLimit::new(u32::try_from(calls).unwrap_or_default(), microseconds(per));
+            Ok(WindowStatus {
+                name: self.column(row, 0)?,
+                held: self.count(row, 1)?,
+                counting: self.count(row, 2)?,
+                waiting: self.count(row, 3)?,
+                closed_for: self.duration(row, 4)?,
+                limits: limits.map(limit).collect(),
+            })
+        };
+        let lock = |row| {
+            Ok(LockStatus {
+                name: self.column(row, 0)?,
+                holder: self.column(row, 1)?,
+                held_for: self.duration(row, 2)?,
+                renewed_ago: self.duration(row, 3)?,
+            })
+        };
+        let member = |row| {
+            Ok(MemberStatus {
+                id: self.column(row, 0)?,
+                held: self.count(row, 1)?,
+                waiting: self.count(row, 2)?,
+                seen_ago: self.duration(row, 3)?,
+            })
+        };
+        Ok(Status {
+            windows: windows.iter().map(window).collect::<Result<_, Trouble>>()?,
+            locks: locks.iter().map(lock).collect::<Result<_, Trouble>>()?,
+            members: members.iter().map(member).collect::<Result<_, Trouble>>()?,
+        })
+    }
+
+    fn count(&self, row: &Row, index: usize) -> Result<u64, Trouble> {
+        Ok(u64::try_from(self.column::<i64>(row, index)?).unwrap_or_default())
+    }
+
+    /// Reads microseconds. A clock that was set back may make them negative.
+    fn duration(&self, row: &Row, index: usize) -> Result<Duration, Trouble> {
+        Ok(microseconds(self.column(row, index)?))
+    }
+}
+
+fn microseconds(count: i64) -> Duration {
+    Duration::from_micros(u64::try_from(count).unwrap_or_default())
+}
