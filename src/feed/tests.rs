@@ -19,7 +19,7 @@ use crate::client::Client;
 use crate::environment::Environment;
 use crate::error::{Error, ErrorKind};
 use crate::operation::Operation;
-use crate::types::{DeviceServer, DeviceServerId, DeviceServerStatus, Page};
+use crate::types::{Cursor, DeviceServer, DeviceServerId, DeviceServerStatus, Page};
 
 impl Resource for DeviceServer {
     type Condition = Usable;

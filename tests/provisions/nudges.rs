@@ -8,6 +8,7 @@ use bunq_partner::{Client, Error, ErrorKind, Feed, Provision, ProvisionId};
 use bunq_partner_sandbox::{Pace, Sandbox};
 use futures_util::StreamExt as _;
 use futures_util::future::join_all;
+use serde_json::Value;
 use tokio::time::{Instant, sleep_until};
 
 use crate::common::{id, once};
@@ -172,4 +173,51 @@ async fn what_is_newer_than_a_page_is_not_missing_from_it() {
     assert_eq!(pages.load(Ordering::Relaxed), 1);
     let created = created.lock().unwrap().take().unwrap();
     assert!(created.await.is_ok());
+}
+
+/// bunq might refuse an id that somebody has made up as the begin of a page, and the listing with it.
+#[tokio::test(start_paused = true)]
+async fn no_page_begins_above_what_bunq_has_shown() {
+    test_timeout::start();
+    let (sandbox, client) = still(true).await;
+    let (ids, feed) = (sandbox.populate(2000), client.provisions().feed());
+    let (begins, pages) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicUsize::new(0)));
+    let (shown, read) = (Arc::clone(&begins), Arc::clone(&pages));
+    sandbox.before_signing(move |call, _| {
+        let Some(query) = &call.query else { return };
+        read.fetch_add(1, Ordering::Relaxed);
+        let begin = query.split('&').find_map(|parameter| parameter.strip_prefix("older_id="));
+        shown.lock().unwrap().extend(begin.map(|begin| begin.parse::<u64>().unwrap()));
+    });
+    let forged = (0..500).map(|number| id(i64::MAX as u64 - number));
+    let order = mixed(&forged.chain(ids[..500].iter().copied()).collect::<Vec<_>>());
+    let told = join_all(order.iter().map(|id| feed.nudge(*id))).await;
+    for (told, id) in told.iter().zip(&order) {
+        assert_eq!(told.is_ok(), ids.contains(id), "{told:?}");
+    }
+    let (begins, newest) = (begins.lock().unwrap(), ids[ids.len() - 1].get());
+    assert!(!begins.is_empty() && begins.iter().all(|begin| *begin <= newest + 1), "{begins:?}");
+    assert!(pages.load(Ordering::Relaxed) <= 20, "{pages:?} pages");
+}
+
+/// What it lacks is read by its id.
+#[tokio::test(start_paused = true)]
+async fn a_page_that_is_sorted_otherwise_says_of_no_id_that_it_is_none() {
+    test_timeout::start();
+    let (sandbox, client) = still(false).await;
+    let (ids, feed) = (sandbox.populate(3), client.provisions().feed());
+    sandbox.before_signing(move |call, response| {
+        if call.query.is_some() {
+            let mut body: Value = serde_json::from_slice(&response.body).unwrap();
+            let items = body["Response"].as_array_mut().unwrap();
+            items.reverse();
+            // It is listed elsewhere.
+            items.remove(1);
+            response.body = serde_json::to_vec(&body).unwrap();
+        }
+    });
+    let order = [ids[0], ids[1], ids[2], id(ids[2].get() + 5)];
+    let told = join_all(order.iter().map(|id| feed.nudge(*id))).await;
+    let told: Vec<_> = told.iter().map(|told| told.as_ref().map(|seen| seen.id).map_err(Error::status)).collect();
+    assert_eq!(told, [Ok(ids[0]), Ok(ids[1]), Ok(ids[2]), Err(Some(404))]);
 }
