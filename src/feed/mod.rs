@@ -34,7 +34,7 @@ pub(crate) use self::knowledge::Moment;
 use self::knowledge::{Knowledge, Known};
 pub use self::resource::Resource;
 pub(crate) use self::resource::{Condition, Evaluation, Readable};
-use self::round::Lane;
+use self::round::Request;
 use self::rounds::Rounds;
 use self::turns::NudgeTurns;
 pub use self::waiter::{Acceptance, Waiter};
@@ -84,6 +84,8 @@ pub struct Feed<R: Resource = Provision> {
 pub(crate) enum HeardBy {
     /// A call, and when it claims that the object was changed.
     Call(Option<Timestamp>),
+    /// A call. It was read for it before, and a page of the listing lacks it: it is read by its id.
+    Again,
     /// A look: if that is the first to show a change, the call has not come.
     Look,
 }
@@ -140,7 +142,7 @@ impl<R: Resource> Feed<R> {
     /// [operation timeout](crate::ClientBuilder::operation_timeout) passes before it is read.
     pub fn nudge(&self, id: R::Id) -> impl Future<Output = Result<R, Error>> + Send + 'static + use<R> {
         let trouble = Trouble::default();
-        let asked = self.ask((Lane::Nudges, true), id, Vec::new(), Vec::new(), &trouble);
+        let asked = self.ask(Request::NUDGE, id, Vec::new(), Vec::new(), &trouble);
         let longest = self.rounds.api().transport().config().operation_timeout;
         async move {
             match timeout(longest, asked?).await {
@@ -165,15 +167,16 @@ impl<R: Resource> Feed<R> {
         id: R::Id,
         by: HeardBy,
     ) -> impl Future<Output = Result<Arc<R>, Error>> + Send + 'static + use<R> {
-        let (claim, is_hint) = match by {
-            HeardBy::Call(claim) => (claim, true),
-            HeardBy::Look => (None, false),
+        let (claim, request) = match by {
+            HeardBy::Call(claim) => (claim, Request::NUDGE),
+            HeardBy::Again => (None, Request { is_unlisted: true, ..Request::NUDGE }),
+            HeardBy::Look => (None, Request { is_hint: false, ..Request::NUDGE }),
         };
         let asked = match claim.and_then(|claim| self.knowledge(|knowledge| knowledge.ended(id, claim))) {
             Some(ended) => Either::Left(ended),
             None => {
                 let trouble = Trouble::default();
-                Either::Right(self.ask((Lane::Nudges, is_hint), id, Vec::new(), Vec::new(), &trouble))
+                Either::Right(self.ask(request, id, Vec::new(), Vec::new(), &trouble))
             }
         };
         async move {
@@ -182,6 +185,12 @@ impl<R: Resource> Feed<R> {
                 Either::Right(asked) => asked?.await.map(|seen| seen.object),
             }
         }
+    }
+
+    /// How far an id is from the newest that bunq's listing has shown.
+    #[cfg(feature = "webhook")]
+    pub(crate) fn from_newest(&self, id: R::Id) -> u64 {
+        self.rounds.nudges.from_newest(id)
     }
 
     /// What the waiters for these objects know of bunq's calls.
@@ -224,9 +233,8 @@ impl<R: Resource> Feed<R> {
     /// Reads several objects with the next round of polls, each once: by pages of all that are listed, and by their ids where they
     /// are not.
     pub(crate) async fn read_all(&self, ids: &[R::Id]) -> Vec<(R::Id, Result<Arc<R>, Error>)> {
-        let read = async |id| {
-            Ok(self.ask((Lane::Polls, false), id, R::states(), Vec::new(), &Trouble::default())?.await?.object)
-        };
+        let read =
+            async |id| Ok(self.ask(Request::POLL, id, R::states(), Vec::new(), &Trouble::default())?.await?.object);
         join_all(ids.iter().map(async |id| (*id, read(*id).await))).await
     }
 
@@ -261,24 +269,24 @@ impl<R: Resource> Feed<R> {
     }
 
     /// Asks for an object to be read with the next round of a lane. It has one of the states that are `expected`, or else one of
-    /// `others`, or else any. `is_hint` if a call says that it has changed. It is asked for at once, before the future is polled. Until it
+    /// `others`, or else any. It is asked for at once, before the future is polled. Until it
     /// is read, `trouble` is that of the round.
     fn ask(
         &self,
-        (lane, is_hint): (Lane, bool),
+        request: Request,
         id: R::Id,
         expected: Vec<R::State>,
         others: Vec<R::State>,
         trouble: &Trouble,
     ) -> Result<impl Future<Output = Result<Known<R>, Error>> + Send + use<R>, Error> {
         let own = runtime::current()?;
-        let interest = self.keep(id, is_hint);
+        let interest = self.keep(id, request.is_hint);
         let mut heard = self.knowledge(|knowledge| {
             let now = knowledge.now();
             knowledge.listen(id, now)
         });
         let trouble = trouble.clone();
-        let mut requested = self.rounds.request(lane, id, (&expected, &others), (own, false), &trouble);
+        let mut requested = self.rounds.request(request, id, (&expected, &others), (own, false), &trouble);
         Ok(async move {
             loop {
                 let (runtime, receiver) = requested;
@@ -298,7 +306,7 @@ impl<R: Resource> Feed<R> {
                     // The worker's runtime has ended, is not run, or has failed the call by its end.
                     Either::Right(_) => {
                         let states = (&expected[..], &others[..]);
-                        requested = interest.feed.rounds.request(lane, id, states, (own, true), &trouble);
+                        requested = interest.feed.rounds.request(request, id, states, (own, true), &trouble);
                     }
                 }
             }

@@ -129,6 +129,12 @@ impl<R: Resource> Nudges<R> {
         if takes_turn() { Next::Read(memory.choose(first, round, now)) } else { Next::Nothing }
     }
 
+    /// How far an id is from the newest that a page has shown.
+    #[cfg(feature = "webhook")]
+    pub(super) fn from_newest(&self, id: R::Id) -> u64 {
+        lock(&self.memory).newest.map_or(0, Into::into).abs_diff(id.into())
+    }
+
     pub(super) async fn read(&self, reader: &Reader<R>, round: &mut Round<R>, read: Read<R>) {
         let (api, now) = (self.api.telling(&round.trouble), Instant::now());
         let Read { first, page: Some(page) } = read else {
@@ -139,7 +145,8 @@ impl<R: Resource> Nudges<R> {
         let states = if page.is_in_progress { R::in_progress() } else { Vec::new() };
         match reader.page(round, Lane::Nudges, &api, &states, page.newest, &page.sought).await {
             Some(Ok(shown)) => {
-                let absent: Vec<_> = round.sought().keys().copied().filter(|id| shown.covers(*id)).collect();
+                let absent = round.sought().keys().copied().filter(|id| shown.covers(*id) && !round.is_unlisted(*id));
+                let absent: Vec<_> = absent.collect();
                 if !page.is_in_progress {
                     for id in &absent {
                         round.answer(*id, &Err(none_listed::<R>(*id)));
@@ -163,13 +170,14 @@ impl<R: Resource> Nudges<R> {
 
 impl<R: Resource> Memory<R> {
     fn choose(&mut self, first: R::Id, round: &Round<R>, now: Instant) -> Read<R> {
-        if R::LIST.is_none() || self.refused_until.is_some_and(|until| now < until) {
+        if R::LIST.is_none() || round.is_unlisted(first) || self.refused_until.is_some_and(|until| now < until) {
             return Read { first, page: None };
         }
         let was_newest = std::mem::take(&mut self.was_newest);
         let (newest, sought) = self.place(first, round, self.span, |_| true);
         let otherwise = sought.len();
-        let above: Vec<_> = round.sought().keys().rev().copied().take_while(|id| self.is_above(*id)).collect();
+        let above = round.sought().keys().rev().copied().take_while(|id| self.is_above(*id));
+        let above: Vec<_> = above.filter(|id| !round.is_unlisted(*id)).collect();
         let is_first_above = above.last().is_some_and(|lowest| *lowest <= first) && self.missed != Some(first);
         if let [highest, _, ..] = above[..]
             && (is_first_above || !was_newest && above.len() > FEW.max(2 * otherwise))
@@ -204,6 +212,7 @@ impl<R: Resource> Memory<R> {
         span: i64,
         is_candidate: impl Fn(R::Id) -> bool,
     ) -> (Option<R::Id>, Vec<R::Id>) {
+        let is_candidate = |id| !round.is_unlisted(id) && is_candidate(id);
         let above = round.sought().range(first..).map(|(id, _)| *id).filter(|id| is_candidate(*id));
         let newest = match self.missed == Some(first) {
             true => None,

@@ -1,6 +1,6 @@
 //! The objects that are to be read, and who waits for each.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::poll_fn;
 use std::pin::pin;
 use std::task::Poll;
@@ -22,12 +22,29 @@ pub(super) enum Lane {
     Nudges,
 }
 
+/// How an object is asked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Request {
+    pub(super) lane: Lane,
+    /// Because of a call.
+    pub(super) is_hint: bool,
+    /// It is read by its id, since a page of the listing lacks it.
+    pub(super) is_unlisted: bool,
+}
+
+impl Request {
+    pub(super) const POLL: Self = Self { lane: Lane::Polls, is_hint: false, is_unlisted: false };
+    pub(super) const NUDGE: Self = Self { lane: Lane::Nudges, is_hint: true, is_unlisted: false };
+}
+
 /// Objects that are read together.
 #[derive(Debug)]
 pub(super) struct Round<R: Resource> {
     waiting: BTreeMap<R::Id, Vec<oneshot::Sender<ReadResult<R>>>>,
     /// The objects in the order in which they were asked for first. Some of them may have been answered.
     order: Vec<R::Id>,
+    /// Those that a page does not answer by lacking them.
+    unlisted: BTreeSet<R::Id>,
     /// The states that the objects are expected to have, and others that they may have.
     pub(super) expected: Vec<R::State>,
     pub(super) others: Vec<R::State>,
@@ -37,8 +54,8 @@ pub(super) struct Round<R: Resource> {
 
 impl<R: Resource> Default for Round<R> {
     fn default() -> Self {
-        let (expected, others, trouble) = (Vec::new(), Vec::new(), Trouble::default());
-        Self { waiting: BTreeMap::new(), order: Vec::new(), expected, others, trouble }
+        let (waiting, order, unlisted, expected, others, trouble) = Default::default();
+        Self { waiting, order, unlisted, expected, others, trouble }
     }
 }
 
@@ -57,6 +74,11 @@ impl<R: Resource> Round<R> {
         &self.waiting
     }
 
+    /// Whether an object is read by its id, since a page of the listing lacks it.
+    pub(super) fn is_unlisted(&self, id: R::Id) -> bool {
+        self.unlisted.contains(&id)
+    }
+
     /// The objects that have not been answered, in the order in which they were asked for.
     pub(super) fn in_order(&self) -> impl Iterator<Item = R::Id> {
         self.order.iter().copied().filter(|id| self.seeks(*id))
@@ -70,12 +92,19 @@ impl<R: Resource> Round<R> {
         senders.push(sender);
     }
 
+    /// Has an object read by its id.
+    pub(super) fn add_unlisted(&mut self, id: R::Id) {
+        self.unlisted.insert(id);
+    }
+
     /// Adds those of another round, which have asked later, and forgets those for whom nobody waits any more.
     pub(super) fn join(&mut self, later: Self) {
         self.waiting.retain(|_, senders| senders.iter().any(|sender| !sender.is_closed()));
         self.order.retain(|id| self.waiting.contains_key(id));
-        let Self { mut waiting, order, trouble, .. } = later;
+        let Self { mut waiting, order, unlisted, trouble, .. } = later;
         self.trouble = trouble;
+        self.unlisted.retain(|id| self.waiting.contains_key(id));
+        self.unlisted.extend(unlisted);
         for id in order {
             for sender in waiting.remove(&id).into_iter().flatten().filter(|sender| !sender.is_closed()) {
                 self.add(id, sender);

@@ -20,7 +20,7 @@ use super::nudges::{Next, Nudges};
 use super::polls::Polls;
 use super::reader::Reader;
 use super::resource::Resource;
-use super::round::{Lane, ReadResult, Round};
+use super::round::{Lane, ReadResult, Request, Round};
 use super::turns::NudgeTurns;
 use crate::api::Api;
 use crate::sync::lock;
@@ -111,7 +111,7 @@ impl<R: Resource> Rounds<R> {
     /// there is no worker yet.
     pub(super) fn request(
         self: &Arc<Self>,
-        lane: Lane,
+        Request { lane, is_unlisted, .. }: Request,
         id: R::Id,
         states: (&[R::State], &[R::State]),
         (own, is_only_own): (Id, bool),
@@ -136,6 +136,9 @@ impl<R: Resource> Rounds<R> {
         let has_worker = state.next_rounds.contains_key(&runtime);
         let round = state.next_rounds.entry(runtime).or_default();
         round.add(id, sender);
+        if is_unlisted {
+            round.add_unlisted(id);
+        }
         add(&mut round.expected, states.0);
         add(&mut round.others, states.1);
         trouble.begin_wait(&round.trouble);

@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout_at};
 use super::hearing::Mode;
 use super::knowledge::{Known, Moment};
 use super::resource::{Condition, Evaluation, Resource};
-use super::round::Lane;
+use super::round::Request;
 use super::{Feed, Interest};
 use crate::error::{Error, ErrorKind, Sent};
 use crate::text::duration;
@@ -289,7 +289,7 @@ impl<R: Resource> Wait<R> {
     /// Reads the object with the next round.
     async fn poll(&mut self) -> Result<Arc<R>, Error> {
         let (feed, id) = (&self.waiter.feed, self.waiter.id);
-        let read = feed.ask((Lane::Polls, false), id, self.expected(), self.others(), &self.trouble)?.await?;
+        let read = feed.ask(Request::POLL, id, self.expected(), self.others(), &self.trouble)?.await?;
         self.confirm(read).await
     }
 

@@ -10,7 +10,7 @@ use bunq_partner_sandbox::{DeliveryFault, DeliveryInjection};
 use futures_util::StreamExt as _;
 use futures_util::future::join_all;
 use http::StatusCode;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -305,6 +305,38 @@ async fn an_hour_of_forged_calls_about_neighbours_holds_up_nothing() {
 async fn forged_calls_between_are_measured() {
     test_timeout::start();
     flood(10 * MINUTE, 50_000, between).await;
+}
+
+/// What was made just now may not be listed yet, and looks like an id that somebody has made up.
+#[tokio::test(start_paused = true)]
+async fn what_is_listed_late_is_told_among_forged_calls() {
+    test_timeout::start();
+    let bank = Bank::with(still().rate_limits(true), |client| client, bounded(5_000)).await;
+    bank.sandbox.populate(1000);
+    let (told, task) = taken(bank.changes().await);
+    let new = bank.sandbox.populate(1)[0].get();
+    bank.sandbox.before_signing(move |call, response| {
+        if call.method == "GET" && call.query.is_some() {
+            let mut body: Value = serde_json::from_slice(&response.body).unwrap();
+            let items = body["Response"].as_array_mut().unwrap();
+            items.retain(|item| item["PartnerUserProvision"]["id"] != new);
+            response.body = serde_json::to_vec(&body).unwrap();
+        }
+    });
+    let rng = &mut fastrand::Rng::with_seed(1);
+    for number in 0.. {
+        sleep(SECOND / 250).await;
+        bank.call(rng.u64(new + 1..new + 1_000_000), None).await;
+        if number == 3_000 {
+            assert_eq!(bank.call(new, None).await, StatusCode::OK);
+        }
+        if !told.lock().unwrap().is_empty() {
+            break;
+        }
+        assert!(number < 33_000, "it is not told within two minutes");
+    }
+    assert_eq!(*told.lock().unwrap(), [new]);
+    task.abort();
 }
 
 #[tokio::test(start_paused = true)]

@@ -20,6 +20,7 @@ mod shared;
 #[cfg(test)]
 mod tests;
 mod unconfirmed;
+mod unlisted;
 mod version;
 mod worker;
 

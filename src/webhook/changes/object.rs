@@ -11,7 +11,7 @@ use crate::webhook::mark::{Mark, MarkedObject};
 use crate::webhook::{EntryId, Hint, HintedObject};
 
 /// The pause before something is tried again, at first and at most.
-pub(super) const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
 /// What is read and handed on as one.
@@ -73,6 +73,8 @@ pub(super) struct Ask {
     pub(super) since: Option<Instant>,
     /// A session was asked for because of them, and there may be none.
     pub(super) is_session_tried: bool,
+    /// A page of the listing lacks it: it is read by its id.
+    pub(super) is_unlisted: bool,
     /// Whose the object may be, if bunq does not show it to the user of its key.
     pub(super) others: Vec<ProvisionId>,
 }
@@ -84,6 +86,7 @@ impl Ask {
         self.hint = later.hint.or(self.hint.take());
         self.since = later.since;
         self.is_session_tried |= later.is_session_tried;
+        self.is_unlisted |= later.is_unlisted;
         if !later.others.is_empty() {
             self.others = later.others;
         }

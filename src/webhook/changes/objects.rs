@@ -13,6 +13,7 @@ use super::changed_object::ChangedObject;
 use super::numbers::ChangesNumbers;
 use super::object::{Ask, Key, News, Object, Seen, Stage, Told, pause};
 use super::sessions::Sessions;
+use super::unlisted::UnlistedObjects;
 use crate::types::ProvisionId;
 use crate::webhook::mark::Mark;
 use crate::webhook::{EntryId, Hint, HintedObject};
@@ -70,7 +71,7 @@ pub(super) struct Objects {
     pub(super) failing: HashSet<Key>,
     pub(super) put_off: HashSet<Key>,
     /// Those that bunq's listing lacks, and that are sought once more.
-    pub(super) sought_again: HashSet<Key>,
+    pub(super) unlisted: UnlistedObjects,
     pub(super) sessions: Sessions,
     /// How many are being read or marked.
     pub(super) busy: usize,
@@ -112,6 +113,11 @@ impl Objects {
     pub(super) fn begin(&mut self, now: Instant, done: &mut Vec<EntryId>) -> Option<Job> {
         if let Some(id) = self.sessions.next() {
             return Some(Job::Open(id));
+        }
+        while !self.is_full()
+            && let Some((key, ask)) = self.unlisted.next(now)
+        {
+            self.ask(key, ask, now);
         }
         loop {
             if let Some(job) = self.begin_due(now, done) {
@@ -160,7 +166,7 @@ impl Objects {
                 object.next_read = now + BETWEEN_READS;
                 object.reading = Some(ask.clone());
                 self.busy += 1;
-                for waiting in [&mut self.failing, &mut self.put_off, &mut self.sought_again] {
+                for waiting in [&mut self.failing, &mut self.put_off] {
                     waiting.remove(&key);
                 }
                 self.schedule(&key);
@@ -174,8 +180,8 @@ impl Objects {
 
     /// When the next job is due.
     pub(super) fn next_due(&self) -> Option<Instant> {
-        let (due, _) = self.due.first_key_value().filter(|_| !self.is_full())?.0;
-        Some(*due)
+        let due = self.due.first_key_value().map(|((due, _), _)| *due);
+        due.into_iter().chain(self.unlisted.next_due()).min().filter(|_| !self.is_full())
     }
 
     /// Whether further hints wait in the journal.
@@ -286,7 +292,7 @@ impl Objects {
 
     /// The entries of all that is to be read or handed on, or is handed on and not done.
     pub(super) fn held(&self) -> HashSet<EntryId> {
-        self.known.values().flat_map(Object::entries).collect()
+        self.known.values().flat_map(Object::entries).chain(self.unlisted.entries()).collect()
     }
 
     /// Tells the metrics what was counted since the last time.
@@ -301,7 +307,7 @@ impl Objects {
             let is_told = object.told.is_some() && !is_given(object);
             is_told || object.asked.is_some() || object.reading.is_some() || object.next.is_some()
         };
-        let waiting = self.known.values().filter(waits).count() as u64;
+        let waiting = (self.known.values().filter(waits).count() + self.unlisted.len()) as u64;
         ChangesNumbers { waiting, not_done, ..self.numbers }
     }
 

@@ -4,15 +4,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::object::{Ask, FIRST_PAUSE, Key, News, Object, Seen, pause};
+use super::object::{Ask, Key, News, Object, Seen, pause};
 use super::objects::{MAX_RESTING, Objects};
 use super::version::Version;
 use crate::types::ProvisionId;
 use crate::webhook::mark::{Mark, MarkedObject};
 use crate::webhook::{EntryId, Hint};
-
-/// How many objects are sought once more at a time.
-const MAX_SOUGHT_AGAIN: usize = 100;
 
 /// For how long a read may fail. By default, the journal keeps no call for longer.
 const FAILS_FOR: Duration = Duration::from_secs(3600);
@@ -94,8 +91,15 @@ impl Objects {
     /// bunq does not show the object to the user, but perhaps to another one of the same person. Returns the entries that are done.
     pub(super) fn not_ours(&mut self, key: &Key, now: Instant) -> Vec<EntryId> {
         self.numbers.reads += 1;
+        match self.over(key) {
+            Some(ask) => self.is_none(key, ask, now),
+            None => Vec::new(),
+        }
+    }
+
+    /// There is no such object, or it is another user's. Returns the entries that are done.
+    fn is_none(&mut self, key: &Key, mut ask: Ask, now: Instant) -> Vec<EntryId> {
         self.follow(key, false);
-        let Some(mut ask) = self.over(key) else { return Vec::new() };
         let Some((object, other)) = key.object().cloned().zip(ask.others.pop()) else {
             self.numbers.not_ours += 1;
             return ask.entries;
@@ -149,22 +153,14 @@ impl Objects {
         self.over(key).map(|ask| ask.entries).unwrap_or_default()
     }
 
-    /// bunq's listing lacks the object. It may lag behind, so the object is sought once more. Returns the entries that are done.
-    pub(super) fn not_listed(&mut self, key: &Key, now: Instant) -> Vec<EntryId> {
-        // Among many that are none, one more search of each would hold up the others.
-        let has_room = self.sought_again.len() < MAX_SOUGHT_AGAIN;
-        let Some(object) = self.known.get_mut(key).filter(|object| object.lags == 0 && has_room) else {
-            return self.not_ours(key, now);
-        };
-        self.sought_again.insert(key.clone());
-        object.lags = 1;
-        object.retry = now + 2 * FIRST_PAUSE;
+    /// A page of bunq's listing lacks the object. It may lag behind, so the object is sought once more. Returns the entries that are done.
+    pub(super) fn not_listed(&mut self, key: &Key, from_newest: u64, now: Instant) -> Vec<EntryId> {
         self.numbers.reads += 1;
-        if let Some((object, ask)) = self.read(key) {
-            object.ask_again(ask);
+        let Some(ask) = self.over(key) else { return Vec::new() };
+        match self.unlisted.add(key.clone(), ask, from_newest, now) {
+            Some(unlisted) => self.is_none(&unlisted.key, unlisted.ask, now),
+            None => Vec::new(),
         }
-        self.schedule(key);
-        Vec::new()
     }
 
     /// A read has failed, and is tried again. After an hour it is given up: its entries stay in the journal for the next process, or go with
@@ -207,6 +203,7 @@ impl Objects {
     /// The object that was read, and for what.
     fn read(&mut self, key: &Key) -> Option<(&mut Object, Ask)> {
         self.busy -= 1;
+        self.unlisted.was_read(key);
         let object = self.known.get_mut(key)?;
         let ask = object.reading.take()?;
         Some((object, ask))

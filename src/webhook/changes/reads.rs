@@ -38,8 +38,8 @@ pub(super) enum Outcome {
     Known,
     /// bunq has no such object, or not for this caller.
     NotOurs,
-    /// A page of the listing lacks it.
-    NotListed,
+    /// A page of the listing lacks it. Its id is so far from the newest that is listed.
+    NotListed { from_newest: u64 },
     /// The session of the user is not open, and one may be opened for the call.
     WantsSession(Box<Hint>),
     /// The session of the user is not open, and there is no call to hand on.
@@ -82,7 +82,7 @@ impl Reads {
     }
 
     async fn read(&self, journal: &dyn HintJournal, object: &MarkedObject, ask: Ask) -> Result<Outcome, Error> {
-        let Ask { entries, claim, hint, is_session_tried, .. } = ask;
+        let Ask { entries, claim, hint, is_session_tried, is_unlisted, .. } = ask;
         if let Some(claim) = claim
             && let Some(mark) = journal.mark_of(object).await?
             && mark.is_done
@@ -90,13 +90,20 @@ impl Reads {
         {
             return Ok(Outcome::Known);
         }
-        let by = if entries.is_empty() { HeardBy::Look } else { HeardBy::Call(claim) };
+        let by = match (is_unlisted, entries.is_empty()) {
+            (true, _) => HeardBy::Again,
+            (false, true) => HeardBy::Look,
+            (false, false) => HeardBy::Call(claim),
+        };
         let seen = match self.seen(object, by).await {
             Ok(seen) => seen,
             // One that was handed on is there: bunq lags behind itself.
             Err(error) if is_not_found(&error) && journal.mark_of(object).await?.is_none() => {
                 // Only an answer about this object has a status.
-                return Ok(if error.status().is_some() { Outcome::NotOurs } else { Outcome::NotListed });
+                return Ok(match error.status() {
+                    Some(_) => Outcome::NotOurs,
+                    None => Outcome::NotListed { from_newest: self.from_newest(object) },
+                });
             }
             Err(error) => return Err(error),
         };
@@ -108,6 +115,15 @@ impl Reads {
             }
             (None, Some(hint)) => Ok(Outcome::Seen(Seen::unconfirmed(object.provision_id, hint), None)),
             (None, None) => Ok(Outcome::NotOpen),
+        }
+    }
+
+    /// How far an id is from the newest that is listed.
+    fn from_newest(&self, object: &MarkedObject) -> u64 {
+        match object.object {
+            HintedObject::Provision(id) => self.provisions.feed().from_newest(id),
+            // A user has few.
+            HintedObject::Onboarding(_) | HintedObject::Inquiry(_) | HintedObject::Other { .. } => 0,
         }
     }
 

@@ -136,15 +136,37 @@ fn what_has_failed_does_not_stop_the_intake_and_is_tried_once_bunq_answers() {
 }
 
 #[test]
-fn what_a_page_lacks_is_sought_once_more() {
+fn what_a_page_lacks_is_sought_once_more_by_its_id() {
     test_timeout::start();
-    let mut world = World::new();
+    let (mut world, mut none) = (World::new(), Vec::new());
     world.call(1, 1);
     world.reads();
-    assert_eq!(world.objects.not_listed(&key(1), world.now), []);
-    assert_eq!((world.go_on(), world.reads()), (2 * SECOND, vec![1]));
-    assert_eq!(world.objects.not_listed(&key(1), world.now), entries(&[1]));
+    assert_eq!(world.objects.not_listed(&key(1), 0, world.now), []);
+    // Nothing takes its call from the journal again meanwhile.
+    assert_eq!((world.objects.held(), world.objects.numbers().waiting), (entries(&[1]).into_iter().collect(), 1));
+    world.now += 2 * SECOND;
+    let Some(Job::Read { ask, .. }) = world.objects.begin(world.now, &mut none) else { panic!("it is not read") };
+    assert!(ask.is_unlisted);
+    assert_eq!(world.objects.not_ours(&key(1), world.now), entries(&[1]));
     assert_eq!(world.objects.numbers().not_ours, 1);
+}
+
+#[test]
+fn of_many_that_pages_lack_those_that_are_near_the_newest_are_sought() {
+    test_timeout::start();
+    let mut world = World::new();
+    for id in 1..=150 {
+        world.call(id, id);
+        assert_eq!(world.reads(), [id]);
+        let given_up = if id <= 100 { vec![] } else { entries(&[id - 100]) };
+        assert_eq!(world.objects.not_listed(&key(id), 1000 - id, world.now), given_up);
+    }
+    assert_eq!((world.objects.numbers().not_ours, world.objects.numbers().waiting), (50, 100));
+    assert_eq!(world.objects.next_due(), Some(world.now + SECOND));
+    world.now += 2 * SECOND;
+    assert!(world.reads().into_iter().eq(143..=150));
+    world.shows_nothing(145);
+    assert_eq!(world.reads(), [142]);
 }
 
 #[test]
