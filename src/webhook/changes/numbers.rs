@@ -41,7 +41,7 @@ pub struct ChangesNumbers {
     /// Objects that a look has found to have changed, without a call, or with a failed one.
     pub found: u64,
     /// How often something was left out because there was too much: a look takes 10,000 provisions under way and 10,000 failed
-    /// deliveries, and follows 10,000 objects of users.
+    /// deliveries, and follows 10,000 objects of users; 10,000 unconfirmed calls wait to be taken.
     pub left_out: u64,
     /// How many objects wait to be read or handed on now.
     pub waiting: u64,

@@ -63,6 +63,8 @@ pub(super) struct Objects {
     pub(super) ready: BTreeMap<u64, Key>,
     /// The calls that wait to be taken unconfirmed. Whoever knows the path of the receiver can bring about many: they hold up nothing.
     pub(super) unconfirmed: BTreeMap<u64, Key>,
+    /// Whether the last that was taken is one of them.
+    pub(super) has_given_unconfirmed: bool,
     /// Those of them that stand for all of one kind of a user.
     pub(super) standing: HashMap<(ProvisionId, Discriminant<HintedObject>), Key>,
     /// What a look has found, and nobody has called about. It is asked for when nothing else is due.
@@ -154,7 +156,7 @@ impl Objects {
                         self.busy += 1;
                         return Some(Job::Mark { key, mark });
                     }
-                    None => self.have_taken_unconfirmed(key),
+                    None => done.extend(self.have_taken_unconfirmed(key)),
                 }
             } else if let Some(ask) = object.asked.take() {
                 if ask.claim.zip(object.version()).is_some_and(|(claim, version)| version.covers(claim)) {
@@ -187,8 +189,7 @@ impl Objects {
     /// Whether further hints wait in the journal.
     pub(super) fn is_crowded(&self) -> bool {
         let resting = (self.failing.len() + self.put_off.len()).min(MAX_RESTING);
-        let unconfirmed = self.unconfirmed.len().saturating_sub(MAX_WAITING);
-        (self.busy + self.due.len() + self.ready.len() + unconfirmed).saturating_sub(resting) >= MAX_WAITING
+        (self.busy + self.due.len() + self.ready.len()).saturating_sub(resting) >= MAX_WAITING
     }
 
     fn is_full(&self) -> bool {
@@ -220,11 +221,21 @@ impl Objects {
         self.schedule(key);
     }
 
-    /// The change that arrived first of those that wait to be taken.
+    /// The change that arrived first of those that wait to be taken, in turn of those that are confirmed and of the others.
     pub(super) fn take(&mut self) -> Option<Given> {
         let confirmed = self.ready.first_key_value().map(|(place, _)| *place);
         let unconfirmed = self.unconfirmed.first_key_value().map(|(place, _)| *place);
-        let first = confirmed.into_iter().chain(unconfirmed).min()?;
+        let first = match confirmed.zip(unconfirmed) {
+            Some((confirmed, unconfirmed)) => {
+                if self.has_given_unconfirmed {
+                    confirmed
+                } else {
+                    unconfirmed
+                }
+            }
+            None => confirmed.or(unconfirmed)?,
+        };
+        self.has_given_unconfirmed = Some(first) == unconfirmed;
         let key = self.ready.remove(&first).or_else(|| self.take_back(first))?;
         let object = self.known.get_mut(&key)?;
         let told = object.told.as_mut()?;

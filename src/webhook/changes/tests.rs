@@ -12,7 +12,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::changed_object::ChangedObject;
-use super::object::{Ask, Key, Seen};
+use super::object::{Ask, CallId, Key, Seen};
 use super::objects::{Job, Objects};
 use super::version::Version;
 use crate::types::{Provision, Timestamp};

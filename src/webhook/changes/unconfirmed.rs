@@ -13,6 +13,9 @@ use crate::webhook::{EntryId, HintedObject};
 /// For how many objects of a user one call that nobody has confirmed may stand, so that all of them are read once its session is open.
 const MAX_MERGED: usize = 100;
 
+/// How many wait to be taken.
+const MAX_UNCONFIRMED: usize = 10_000;
+
 impl Objects {
     /// The session of a user is open, or of any: what was not confirmed because of that, and not taken yet, is read.
     pub(super) fn opened(&mut self, id: Option<ProvisionId>, now: Instant) {
@@ -38,25 +41,35 @@ impl Objects {
         }
     }
 
-    /// A call waits to be taken unconfirmed, or another one stands for it: whoever knows the path of the receiver can make up ids.
-    pub(super) fn have_taken_unconfirmed(&mut self, key: Key) {
-        let Some(object) = self.known.get_mut(&key) else { return };
-        if let Some(kind) = kind_of_user(&key) {
-            let first = self.standing.entry(kind).or_insert_with(|| key.clone()).clone();
-            if first != key {
-                let entries = object.told.take().map(|told| told.entries).unwrap_or_default();
-                self.numbers.merged += 1;
-                self.schedule(&key);
-                if let Some(told) = self.known.get_mut(&first).and_then(|object| object.told.as_mut()) {
-                    match told.merged.len() {
-                        0..MAX_MERGED => told.merged.push((key, entries)),
-                        _ => told.entries.extend(entries),
-                    }
+    /// A call waits to be taken unconfirmed, or another one stands for it: whoever knows the path of the receiver can make up ids. If too many
+    /// wait, it is left out, and its entries are returned, which are done.
+    pub(super) fn have_taken_unconfirmed(&mut self, key: Key) -> Vec<EntryId> {
+        let Some(object) = self.known.get_mut(&key) else { return Vec::new() };
+        let kind = kind_of_user(&key);
+        let first = kind.as_ref().and_then(|kind| self.standing.get(kind)).cloned();
+        if let Some(first) = first.filter(|first| *first != key) {
+            let entries = object.told.take().map(|told| told.entries).unwrap_or_default();
+            self.numbers.merged += 1;
+            self.schedule(&key);
+            if let Some(told) = self.known.get_mut(&first).and_then(|object| object.told.as_mut()) {
+                match told.merged.len() {
+                    0..MAX_MERGED => told.merged.push((key, entries)),
+                    _ => told.entries.extend(entries),
                 }
-                return;
             }
+            return Vec::new();
+        }
+        if self.unconfirmed.len() >= MAX_UNCONFIRMED {
+            let told = object.told.take();
+            self.numbers.left_out += 1;
+            self.schedule(&key);
+            return told.map(|told| told.all_entries()).unwrap_or_default();
+        }
+        if let Some(kind) = kind {
+            self.standing.insert(kind, key.clone());
         }
         self.unconfirmed.insert(object.place, key);
+        Vec::new()
     }
 
     /// What waits at a place to be taken unconfirmed does so no more.

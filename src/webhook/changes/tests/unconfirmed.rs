@@ -73,6 +73,29 @@ fn one_unconfirmed_call_stands_for_all_of_a_user_and_holds_up_nothing() {
     assert_eq!(world.taken(), [5_000]);
 }
 
+/// Whoever knows the path can make up calls of a category that is asked for.
+#[test]
+fn calls_that_nobody_confirms_are_bounded_and_hold_up_no_change() {
+    test_timeout::start();
+    let (mut world, mut done) = (World::new(), Vec::new());
+    for entry in 1..=10_003 {
+        let call = Key::Call(CallId::Entry(EntryId::new(entry)));
+        world.objects.ask(call.clone(), call_of_user(entry), world.now);
+        assert!(matches!(world.objects.begin(world.now, &mut done), Some(Job::Read { key, .. }) if key == call));
+        world.objects.seen(&call, unconfirmed(&call), None, world.now);
+        assert!(world.objects.begin(world.now, &mut done).is_none());
+    }
+    assert_eq!((done, world.objects.numbers().left_out), (entries(&[10_001, 10_002, 10_003]), 3));
+    assert!(!world.objects.is_crowded());
+    for id in [7, 8] {
+        world.call(id, 20_000 + id);
+        assert_eq!(world.reads(), [id]);
+        world.shows(id, version(1, 1));
+    }
+    let taken = std::iter::from_fn(|| world.objects.take()).take(5).map(|given| given.key.object().is_some());
+    assert!(taken.eq([false, true, false, true, false]));
+}
+
 #[test]
 fn what_is_being_read_when_the_session_opens_is_read_again() {
     test_timeout::start();
