@@ -7,7 +7,7 @@ use bunq_partner_sandbox::Sandbox;
 use futures_util::StreamExt as _;
 use http::StatusCode;
 use serde_json::{Value, json};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::bank::{Bank, MINUTE, SECOND, next, nothing, still};
 
@@ -99,6 +99,27 @@ async fn a_failed_call_about_an_object_that_is_read_is_told_as_it_is_read() {
     let change = next(&mut changes).await;
     assert!(matches!(change.object(), ChangedObject::Provision(provision) if provision.id == id), "{change:?}");
     change.done().await.unwrap();
+}
+
+/// Whose it is may be known when the custody is listed again.
+#[tokio::test(start_paused = true)]
+async fn a_call_about_a_user_who_is_perhaps_listed_later_is_put_off() {
+    test_timeout::start();
+    let bank = Bank::with(still(), |client| client.custody(MemoryCustody::new()), HintJournalBounds::default()).await;
+    let asked = [NotificationCategory::UserOnboarding];
+    let mut changes = bank.client.changes(&bank.receiver).unconfirmed(asked).start().unwrap();
+    nothing(&mut changes, SECOND).await;
+    let call = async |user: u64| bank.called("USER_ONBOARDING", json!({"UserOnboarding": {"user_id": user}})).await;
+    assert_eq!(call(4_000_000).await, StatusCode::OK);
+    next(&mut changes).await.done().await.unwrap();
+    // The listing has begun before.
+    sleep(SECOND).await;
+    assert_eq!(call(4_000_001).await, StatusCode::OK);
+    nothing(&mut changes, 30 * SECOND).await;
+    let change = next(&mut changes).await;
+    assert_eq!(unconfirmed(&change), (None, json!(["USER_ONBOARDING", null, null, null])));
+    change.done().await.unwrap();
+    assert_eq!((changes.numbers().foreign, bank.pending().await), (0, 0));
 }
 
 /// A call of a category that is asked for, with what bunq may leave out of it.

@@ -74,7 +74,8 @@ impl Reads {
                 };
                 let provision_id = match granted {
                     Granted::To(ids) => ids.first().copied(),
-                    Granted::NotYet { .. } | Granted::Nobody => None,
+                    Granted::NotYet { .. } => return Ok(Outcome::Belongs(granted)),
+                    Granted::Nobody => None,
                 };
                 Ok(Outcome::Seen(Seen::unconfirmed(provision_id, hint), None))
             }
