@@ -102,19 +102,14 @@ impl<R: Resource> Reader<R> {
         Some(Ok(shown))
     }
 
-    /// Reads an object by its id, and answers its callers. Returns whether bunq has no such object.
-    pub(super) async fn one(&self, round: &mut Round<R>, lane: Lane, api: &Api, id: R::Id) -> bool {
+    /// Reads an object by its id, and answers its callers.
+    pub(super) async fn one(&self, round: &mut Round<R>, lane: Lane, api: &Api, id: R::Id) {
         let began = self.knowledge(Knowledge::now);
         match round.while_wanted(&[id], R::read(api, id)).await {
             Some(Ok(object)) => _ = self.tell(round, lane, Known { began, object: object.into() }),
-            Some(Err(error)) => {
-                let is_gone = error.is_gone();
-                round.answer(id, &Err(error));
-                return is_gone;
-            }
+            Some(Err(error)) => _ = round.answer(id, &Err(error)),
             None => {}
         }
-        false
     }
 
     fn tell(&self, round: &mut Round<R>, lane: Lane, seen: Known<R>) -> bool {

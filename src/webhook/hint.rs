@@ -66,7 +66,7 @@ impl HintedObject {
         }
     }
 
-    pub(super) fn kind(&self) -> Option<&str> {
+    pub(in crate::webhook) fn kind(&self) -> Option<&str> {
         match self {
             Self::Provision(_) => Some("provision"),
             Self::Onboarding(_) => Some("onboarding"),

@@ -26,6 +26,13 @@ use crate::webhook::{Hint, HintedObject};
 /// How many failures, and how many provisions under way, a look takes.
 const MAX_FOUND: usize = 10_000;
 
+/// The kinds of objects that are read, and the category in which their changes are told.
+const CATEGORIES: [(&str, NotificationCategory); 3] = [
+    ("provision", NotificationCategory::PartnerUserProvision),
+    ("onboarding", NotificationCategory::UserOnboarding),
+    ("inquiry", NotificationCategory::UserInformationInquiry),
+];
+
 /// What the last look has shown.
 #[derive(Default)]
 pub(super) struct Look {
@@ -161,12 +168,8 @@ fn now() -> Timestamp {
 impl Hint {
     /// What there is to say about the object of a user whose session is not open any more.
     pub(super) fn about(object: &HintedObject) -> Self {
-        let category = match object {
-            HintedObject::Provision(_) => Some(NotificationCategory::PartnerUserProvision),
-            HintedObject::Onboarding(_) => Some(NotificationCategory::UserOnboarding),
-            HintedObject::Inquiry(_) => Some(NotificationCategory::UserInformationInquiry),
-            HintedObject::Other { .. } => None,
-        };
+        let category =
+            CATEGORIES.into_iter().find(|(kind, _)| object.kind() == Some(kind)).map(|(_, category)| category);
         let object = Some(object.clone());
         Self { category, event_type: None, object, user_id: None, updated: None, arrived: now() }
     }
@@ -175,12 +178,7 @@ impl Hint {
 /// What a delivery that has failed would have told, without a claim. It does not name the kind of its object.
 fn hint_of(failure: NotificationFilterFailure, now: Timestamp) -> Hint {
     let NotificationFilterFailure { category, event_type, object_id, user_id, .. } = failure;
-    let kind = category.as_ref().and_then(|category| match category {
-        NotificationCategory::PartnerUserProvision => Some("provision"),
-        NotificationCategory::UserOnboarding => Some("onboarding"),
-        NotificationCategory::UserInformationInquiry => Some("inquiry"),
-        NotificationCategory::Support | NotificationCategory::Unknown(_) => None,
-    });
+    let kind = CATEGORIES.into_iter().find(|(_, told)| category.as_ref() == Some(told)).map(|(kind, _)| kind);
     let id = object_id.and_then(|id| u64::try_from(id).ok());
     let object = id.and_then(|id| HintedObject::of(kind, id));
     Hint { category, event_type, object, user_id, updated: None, arrived: now }.bounded()

@@ -101,7 +101,7 @@ impl Objects {
     fn is_none(&mut self, key: &Key, mut ask: Ask, now: Instant) -> Vec<EntryId> {
         self.follow(key, false);
         let Some((object, other)) = key.object().cloned().zip(ask.others.pop()) else {
-            self.numbers.not_ours += 1;
+            self.numbers.not_ours += ask.entries.len() as u64;
             return ask.entries;
         };
         self.ask(Key::Object(MarkedObject { provision_id: Some(other), ..object }), ask, now);
