@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bunq_partner::jiff::Timestamp;
 use bunq_partner::{Error, RateLimit, Uuid};
 use tokio_postgres::Row;
 
@@ -12,9 +13,15 @@ use crate::trouble::Trouble;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Status {
+    /// The database, as in `the database acme at db.example.com:5432`.
+    pub database: String,
+    /// The version of the schema.
+    pub schema_version: i32,
+    /// What the server's clock shows.
+    pub time: Timestamp,
     /// The windows of bunq's rate limits in which something counts or waits, or that are closed.
     pub windows: Vec<WindowStatus>,
-    /// The locks of contexts and users that are held.
+    /// The locks of contexts and users that are held, or whose holder has given a sign of life in the last 15 seconds.
     pub locks: Vec<LockStatus>,
     /// The members that have asked for a permit in the last ten minutes, or hold one.
     pub members: Vec<MemberStatus>,
@@ -48,7 +55,7 @@ pub struct LockStatus {
     pub holder: String,
     /// For how long it has been held.
     pub held_for: Duration,
-    /// When the holder has renewed its lease last. After 15 seconds whoever waits takes the lock.
+    /// When the holder has renewed its lease last.
     pub renewed_ago: Duration,
 }
 
@@ -65,6 +72,9 @@ pub struct MemberStatus {
     /// When it has been heard of last.
     pub seen_ago: Duration,
 }
+
+const SERVER: &str = "
+    SELECT max(version), (extract(epoch FROM clock_timestamp()) * 1000000)::bigint FROM bunq_partner.schema_version";
 
 const WINDOWS: &str = "
     SELECT name, held, counting, waiting,
@@ -99,6 +109,7 @@ const LOCKS: &str = "
     SELECT name, holder, (extract(epoch FROM clock_timestamp() - taken_at) * 1000000)::bigint,
         (extract(epoch FROM clock_timestamp() - renewed_at) * 1000000)::bigint
     FROM bunq_partner.lock
+    WHERE renewed_at > clock_timestamp() - interval '15 s'
     ORDER BY name";
 
 const MEMBERS: &str = "
@@ -130,6 +141,8 @@ impl Database {
     async fn read_status(&self) -> Result<Status, Trouble> {
         let read = |sql| self.query(sql, Vec::new());
         let (windows, locks, members) = (read(WINDOWS).await?, read(LOCKS).await?, read(MEMBERS).await?);
+        let server = read(SERVER).await?;
+        let server = server.first().ok_or_else(|| Trouble::new(self.place(), "has answered nothing"))?;
         let window = |row| {
             let limits = self.column::<Vec<i32>>(row, 5)?.into_iter().zip(self.column::<Vec<i64>>(row, 6)?);
             let limit = |(calls, per)| RateLimit::new(u32::try_from(calls).unwrap_or_default(), microseconds(per));
@@ -159,6 +172,9 @@ impl Database {
             })
         };
         Ok(Status {
+            database: self.place().to_owned(),
+            schema_version: self.column(server, 0)?,
+            time: Timestamp::from_microsecond(self.column(server, 1)?).unwrap_or_default(),
             windows: windows.iter().map(window).collect::<Result<_, Trouble>>()?,
             locks: locks.iter().map(lock).collect::<Result<_, Trouble>>()?,
             members: members.iter().map(member).collect::<Result<_, Trouble>>()?,

@@ -4,7 +4,7 @@ use std::error::Error as _;
 use std::io;
 
 use bunq_partner::jiff::Timestamp;
-use bunq_partner::{Custody, CustodyEntry, CustodyFilter, Error, ProvisionId};
+use bunq_partner::{Custody, CustodyEntry, CustodyFilter, Error, ErrorKind, ProvisionId};
 use futures_util::TryStreamExt as _;
 
 use super::super::custody::entries;
@@ -41,6 +41,10 @@ async fn usable(custody: &dyn Custody) -> Result<(), Error> {
 }
 
 fn is_in_use(error: &Error) -> bool {
+    // Another machine has a lock in a database.
+    if error.kind() == ErrorKind::Busy {
+        return true;
+    }
     let source = error.source().and_then(|source| source.downcast_ref::<io::Error>());
     source.is_some_and(|source| source.kind() == io::ErrorKind::WouldBlock)
 }

@@ -84,6 +84,9 @@ pub(super) async fn run(invocation: &Invocation, unusable: Option<Failure>) -> R
     } else {
         examination.steps = steps;
     }
+    if let Some(shared) = &connection.shared {
+        shared.examine().await.into_iter().for_each(|step| examination.steps.push(step));
+    }
     if let Some(custody) = &connection.custody {
         examination.steps.push(custody::look_at(custody).await);
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bunq_partner::{ClientBuilder, ContextStore, Custody, Secret};
 
+use super::super::examination::step::Check;
 use super::super::exit::Failure;
 use super::super::output::Record;
 use super::super::settings::PostgresSettings;
@@ -21,6 +22,10 @@ impl SharedStores {
     }
 
     pub(crate) fn custody(&self) -> Arc<dyn Custody> {
+        match *self {}
+    }
+
+    pub(crate) async fn examine(&self) -> Vec<Check> {
         match *self {}
     }
 

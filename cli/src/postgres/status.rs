@@ -1,12 +1,18 @@
-//! What the machines do now, as records.
+//! What the machines do now, as records and as steps of `doctor`.
 
 use std::time::Duration;
 
-use bunq_partner::{RateLimit, text};
+use bunq_partner::jiff::Timestamp;
+use bunq_partner::{Error, RateLimit, text};
 use bunq_partner_postgres::{LockStatus, MemberStatus, Status, WindowStatus};
 use serde_json::{Value, json};
 
+use super::super::examination::step::Check;
+use super::super::exit::told;
 use super::super::output::{Field, Record};
+
+/// A server's clock that is off by more is wrong.
+const MAX_CLOCK_ERROR: Duration = Duration::from_secs(30);
 
 /// The lists of `fleet status`, with the names that they have in JSON.
 pub(super) fn lists(status: Status) -> [(&'static str, Vec<Record>); 3] {
@@ -53,4 +59,52 @@ fn member(member: MemberStatus) -> Record {
 /// A time in seconds.
 fn time(name: &'static str, time: Duration) -> Field {
     Field::new(name, 0, time.as_secs())
+}
+
+/// The steps about the database, to which `connect` has found nothing wrong, and what has been read at `now`.
+pub(super) fn checks(status: Result<Status, Error>, now: Timestamp) -> Vec<Check> {
+    let status = match status {
+        Ok(status) => status,
+        Err(error) => {
+            return vec![Check::failed("database", told(&error), "until it is put right, calls are not sent")];
+        }
+    };
+    let Status { database, schema_version, time, windows, locks, members, .. } = status;
+    let difference = now.duration_since(time).unsigned_abs();
+    let server = if difference <= MAX_CLOCK_ERROR {
+        let saw = format!(
+            "{database} has version {schema_version} of the schema, and grants what is needed; its clock is right"
+        );
+        Check::ok("database", saw)
+    } else {
+        let saw = format!("the clock of {database} and that of this machine are {} apart", text::duration(difference));
+        let remedy =
+            "set the wrong one slowly: permits count by that of the database, and a leap forward ends them early";
+        Check::warning("database", saw, remedy)
+    };
+    let closed: Vec<_> = windows.iter().filter(|window| !window.closed_for.is_zero()).collect();
+    let seen = format!("members in the last ten minutes: {}; locks: {}", members.len(), locks.len());
+    let machines = match closed.first() {
+        None => Check::ok("machines", seen),
+        Some(window) => {
+            let saw = format!("{seen}; closed windows: {}, such as {}", closed.len(), window.name);
+            let remedy = "bunq has refused a call with 429, or the database was restarted: `bunq-partner fleet status` shows all";
+            Check::warning("machines", saw, remedy)
+        }
+    };
+    vec![server, machines]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::examination::step::CheckState;
+    use super::*;
+
+    #[test]
+    fn what_was_not_read_is_a_failure() {
+        test_timeout::start();
+        let steps = checks(Err(Error::context("the database acme is away")), Timestamp::now());
+        assert_eq!(steps.len(), 1);
+        assert_eq!((steps[0].state, &*steps[0].saw), (CheckState::Failed, "the database acme is away"));
+    }
 }

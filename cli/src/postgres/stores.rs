@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
+use bunq_partner::jiff::Timestamp;
 use bunq_partner::{ClientBuilder, ContextStore, Custody, Secret};
 use bunq_partner_postgres::{CountedBy, Database, PostgresCustody, PostgresPermits, PostgresStore};
 
+use super::super::examination::step::Check;
 use super::super::exit::Failure;
 use super::super::output::Record;
 use super::super::settings::{CountedByKind, PostgresSettings};
-use super::status::lists;
+use super::status::{checks, lists};
 
 /// What the machines of a partner keep of a bank.
 pub(crate) struct SharedStores {
@@ -39,6 +41,12 @@ impl SharedStores {
 
     pub(crate) fn custody(&self) -> Arc<dyn Custody> {
         Arc::new(PostgresCustody::new(&self.database, &self.name))
+    }
+
+    /// The steps of `doctor` about the database.
+    pub(crate) async fn examine(&self) -> Vec<Check> {
+        let status = self.database.status().await;
+        checks(status, Timestamp::now())
     }
 
     /// Has a client take its permits here.

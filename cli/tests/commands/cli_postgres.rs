@@ -124,6 +124,9 @@ mod with_a_server {
         assert!(!out.contains(&id) && err == "there are none\n" && code == 0, "{out}{err}");
         let (out, err, _) = ran(on(&machines[1], &sandbox, &test.url()).arg("doctor"));
         assert!(out.contains("the context sandbox in the database"), "{out}{err}");
+        let step = format!("ok   database      the database {} at 127.0.0.1:", test.name);
+        assert!(out.contains(&step) && out.contains("grants what is needed; its clock is right"), "{out}{err}");
+        assert!(out.contains("machines      members in the last ten minutes: 5"), "{out}{err}");
         assert!(out.contains("the custody sandbox in the database") && out.contains("can be used"), "{out}{err}");
     }
 

@@ -24,6 +24,10 @@ async fn windows_locks_and_members_are_told() {
     let database = test.connect().await;
     let nothing = database.status().await.unwrap();
     assert!(nothing.windows.is_empty() && nothing.locks.is_empty() && nothing.members.is_empty(), "{nothing:?}");
+    assert_eq!(nothing.schema_version.to_string(), test.sql("SELECT max(version) FROM bunq_partner.schema_version"));
+    assert!(nothing.database.starts_with(&format!("the database {} at ", test.name)));
+    let before = database.status().await.unwrap().time;
+    assert!(nothing.time < before, "{nothing:?}");
 
     let [holder, waiter] = [Uuid::from_u128(1), Uuid::from_u128(2)];
     let (settled, held) = (take(&test, holder), take(&test, holder));
@@ -31,6 +35,7 @@ async fn windows_locks_and_members_are_told() {
         "SELECT bunq_partner.settle_permit('{holder}', '{{window}}', {settled}, true, NULL, NULL, NULL, NULL, NULL, NULL)"
     ));
     assert_eq!((held.is_empty(), take(&test, waiter)), (false, String::new()));
+    test.sql("INSERT INTO bunq_partner.lock SELECT 'dead', gen_random_uuid(), 1, 'dead', t, t FROM (SELECT now() - interval '1 min' AS t) AS t");
     let lock = PostgresStore::new(&database, "acme").lock().await.unwrap();
     let status = database.status().await.unwrap();
     let [window] = &status.windows[..] else { panic!("{status:?}") };
