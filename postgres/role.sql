@@ -17,6 +17,13 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA bunq_partner TO bun
 REVOKE INSERT, UPDATE, DELETE ON bunq_partner.schema_version FROM bunq_partner_service;
 GRANT USAGE ON ALL SEQUENCES IN SCHEMA bunq_partner TO bunq_partner_service;
 
--- What later migrations make.
-ALTER DEFAULT PRIVILEGES IN SCHEMA bunq_partner GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO bunq_partner_service;
-ALTER DEFAULT PRIVILEGES IN SCHEMA bunq_partner GRANT USAGE ON SEQUENCES TO bunq_partner_service;
+-- What later migrations make, as the owner of the schema.
+DO $$
+DECLARE
+    owner CONSTANT regrole := (SELECT nspowner FROM pg_namespace WHERE nspname = 'bunq_partner');
+    of_owner CONSTANT text := format('ALTER DEFAULT PRIVILEGES FOR ROLE %s IN SCHEMA bunq_partner ', owner);
+BEGIN
+    EXECUTE of_owner || 'GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO bunq_partner_service';
+    EXECUTE of_owner || 'GRANT USAGE ON SEQUENCES TO bunq_partner_service';
+END
+$$;

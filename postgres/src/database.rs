@@ -85,7 +85,7 @@ impl Database {
     /// done, and may be called by several processes at once. It never goes back: it refuses a schema that a newer version of this
     /// crate has made and that this one cannot use.
     ///
-    /// The role needs the right to create a schema there, and owns it afterwards. Services need less: `role.sql` of this
+    /// The role needs the right to create a schema there, and owns it afterwards: no other role migrates it. Services need less: `role.sql` of this
     /// crate grants it.
     ///
     /// # Errors

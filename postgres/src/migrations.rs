@@ -79,19 +79,31 @@ pub(crate) async fn check(connection: &Connection, place: &str) -> Result<(), Tr
     found.check(place)
 }
 
+/// The owner of the schema, and whether that is the role of the connection. Rights on what an owner makes are not those on what another
+/// makes.
+async fn owner(connection: &Connection, place: &str) -> Result<Option<(String, bool)>, Trouble> {
+    let owner = "SELECT pg_catalog.pg_get_userbyid(nspowner)::text, pg_catalog.pg_get_userbyid(nspowner) = current_user
+        FROM pg_catalog.pg_namespace WHERE nspname = 'bunq_partner'";
+    let rows = connection.query(owner, &[]).await?;
+    rows.first().map(|row| Ok((column(place, row, 0)?, column(place, row, 1)?))).transpose()
+}
+
 /// Brings the schema to the version that this crate needs.
 pub(crate) async fn migrate(connection: &Connection, place: &str) -> Result<Migrated, Trouble> {
     connection.execute("BEGIN; SET LOCAL statement_timeout = 0").await?;
     // One process at a time. The end of the transaction releases it, however it ends.
     connection.execute("SELECT pg_advisory_xact_lock(hashtextextended('bunq-partner migrate', 0))").await?;
+    match owner(connection, place).await? {
+        None => connection.execute("CREATE SCHEMA bunq_partner").await?,
+        Some((_, true)) => {}
+        Some((owner, false)) => {
+            let problem = format!("has a schema bunq_partner that the role {owner} owns: migrate it as that role");
+            return Err(Trouble::new(place, problem));
+        }
+    }
     let found = Found::read(connection, place).await?;
     found.as_ref().map_or(Ok(()), |found| found.check(place))?;
     let version = found.map_or(0, |found| found.version);
-    if version == 0
-        && connection.query("SELECT WHERE to_regnamespace('bunq_partner') IS NOT NULL", &[]).await?.is_empty()
-    {
-        connection.execute("CREATE SCHEMA bunq_partner").await?;
-    }
     for migration in MIGRATIONS.iter().filter(|migration| migration.version > version) {
         connection.execute(migration.sql).await?;
         let applied =

@@ -71,3 +71,19 @@ async fn a_schema_that_is_there_needs_no_right_to_create_one() {
     Database::migrate(test.url()).await.unwrap();
     test.connect().await;
 }
+
+#[tokio::test]
+async fn one_role_owns_the_schema_and_grants_what_it_makes() {
+    test_timeout::start();
+    let Some(test) = TestDatabase::empty() else { return };
+    test.sql(&format!("CREATE SCHEMA bunq_partner AUTHORIZATION {}", test.name));
+    let error = Database::migrate(test.owner_url()).await.unwrap_err().to_string();
+    let expected = format!("has a schema bunq_partner that the role {} owns: migrate it as that role", test.name);
+    assert!(error.ends_with(&expected), "{error}");
+    Database::migrate(test.url()).await.unwrap();
+    // A superuser grants the rights, also those on what the owner makes later.
+    test.grant();
+    test.sql(&format!("SET ROLE {}; CREATE TABLE bunq_partner.later ()", test.name));
+    let is_granted = "SELECT has_table_privilege('bunq_partner_service', 'bunq_partner.later', 'INSERT')";
+    assert_eq!(test.sql(is_granted), "t");
+}
