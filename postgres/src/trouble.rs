@@ -18,12 +18,14 @@ const READ_ONLY: &str = "it is read-only, as a standby is: connect to the primar
 pub(crate) struct Trouble {
     text: String,
     ends_connection: bool,
+    /// The database cannot be reached, or cannot do it now.
+    is_passing: bool,
 }
 
 impl Trouble {
     /// `place` names the database.
     pub(crate) fn new(place: &str, problem: impl fmt::Display) -> Self {
-        Self { text: format!("{place} {problem}"), ends_connection: false }
+        Self { text: format!("{place} {problem}"), ends_connection: false, is_passing: false }
     }
 
     /// Says what an error of the driver means.
@@ -31,11 +33,11 @@ impl Trouble {
         match error.as_db_error() {
             Some(refusal) => {
                 let ends_connection = refusal.parsed_severity() != Some(Severity::Error);
-                Self { ends_connection, ..Self::new(place, refused(refusal)) }
+                Self { ends_connection, is_passing: may_pass(refusal.code()), ..Self::new(place, refused(refusal)) }
             }
             None => {
                 let problem = format_args!("cannot be reached ({}): {}", chain(error), remedy(error));
-                Self { ends_connection: true, ..Self::new(place, problem) }
+                Self { ends_connection: true, is_passing: true, ..Self::new(place, problem) }
             }
         }
     }
@@ -43,7 +45,7 @@ impl Trouble {
     /// The connection did not answer in time, so that it is not known what became of its statement.
     pub(crate) fn unanswered(place: &str, timeout: Duration) -> Self {
         let problem = format_args!("has not answered within {timeout:?}: see whether it runs, and what it waits for");
-        Self { ends_connection: true, ..Self::new(place, problem) }
+        Self { ends_connection: true, is_passing: true, ..Self::new(place, problem) }
     }
 
     /// Whether the connection, and what it held, is gone.
@@ -53,7 +55,10 @@ impl Trouble {
 
     /// The error of a store that has met this.
     pub(crate) fn context(self) -> Error {
-        Error::context(self.text)
+        match self.is_passing {
+            true => Error::unavailable(self.text),
+            false => Error::context(self.text),
+        }
     }
 
     /// The error of permits that have met this.
@@ -123,6 +128,12 @@ fn refused(error: &DbError) -> String {
         true => format!("refuses this (SQLSTATE {}): {remedy}", code.code()),
         false => format!("refuses this ({message}, SQLSTATE {}): {remedy}", code.code()),
     }
+}
+
+/// Whether such an error is about the state of the server, and not about what is stored or may be done there: it has no connection, memory
+/// or disk left, is a standby, starts or stops, or has given a statement up.
+fn may_pass(code: &SqlState) -> bool {
+    ["08", "25006", "40", "53", "55P03", "57"].iter().any(|class| code.code().starts_with(class))
 }
 
 /// Whether the message of such an error may quote a value: those of bad data and of constraints.

@@ -94,6 +94,8 @@ impl Outage {
             // What has worked may work again.
             _ if error.is_misconfiguration() && !has_worked => return Decision::Stop(GiveUp::All),
             ErrorKind::ShutDown => return Decision::Stop(GiveUp::Row),
+            // Its store may be reached again.
+            ErrorKind::Context if error.is_retryable() => {}
             ErrorKind::Context | ErrorKind::Internal | ErrorKind::Storage => return Decision::Stop(GiveUp::All),
             // No session can be opened.
             _ if !error.is_retryable() && is_of_session(error.operation()) => return Decision::Stop(GiveUp::All),

@@ -75,8 +75,8 @@ pub enum CustodyFilter {
 ///   `load`, `save`, `remove` and `lock`; `list` and `entry` work for everybody.
 /// - **Secrecy.** Only the text is secret. It is in no name, no `Debug`, no error and no log, and nobody else can read or change
 ///   it where it is kept. What is left of a crash, such as half a file, is removed.
-/// - **Errors.** They are made with [`Error::context`], or with [`Error::busy`] if somebody else holds a lock for too long, and name the
-///   custody, the user, and what to do.
+/// - **Errors.** They are made with [`Error::context`], or with [`Error::unavailable`] if the custody cannot be reached now, or with
+///   [`Error::busy`] if somebody else holds a lock for too long, and name the custody, the user, and what to do.
 ///
 /// No method may block its thread. The client waits for each up to its
 /// [operation timeout](crate::ClientBuilder::operation_timeout).

@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::index::{Granted, UserIndex};
 use super::interface::{Custody, CustodyEntry, CustodyFilter};
 use super::record::UserRecord;
-use crate::error::{Error, ErrorKind, Sent};
+use crate::error::Error;
 use crate::session::context::{ContextLock, ContextStore, Identity};
 use crate::text::duration;
 use crate::transport::credentials::BoxFuture;
@@ -85,7 +85,7 @@ impl Records {
     /// Returns the next page of entries: see [`Custody::list`].
     async fn list(&self, filter: CustodyFilter, after: Option<ProvisionId>) -> Result<Vec<CustodyEntry>, Error> {
         let name = || self.0.custody.name();
-        self.in_time(ErrorKind::Context, name, "was not listed", self.0.custody.list(filter, after)).await
+        self.in_time(Error::unavailable, name, "was not listed", self.0.custody.list(filter, after)).await
     }
 
     /// Yields the entries of all pages.
@@ -108,25 +108,22 @@ impl Records {
     /// Reads what is kept of nobody: a custody that cannot be used refuses it.
     pub(crate) async fn check(&self) -> Result<(), Error> {
         let nobody = ProvisionId::try_from(i64::MAX)?;
-        self.in_time(ErrorKind::Context, || self.0.custody.name(), "was not read", self.0.custody.load(nobody))
+        self.in_time(Error::unavailable, || self.0.custody.name(), "was not read", self.0.custody.load(nobody))
             .await
             .map(drop)
     }
 
-    /// Waits for a step of the custody, as long as a call may take: then it fails with the kind `late`.
+    /// Waits for a step of the custody, as long as a call may take: then it fails with the error that `late` makes.
     async fn in_time<T>(
         &self,
-        late: ErrorKind,
+        late: fn(String) -> Error,
         name: impl Fn() -> String,
         problem: &str,
         step: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
         runtime::check()?;
         let within = self.0.patience;
-        let is_late = |_| {
-            let problem = format_args!("{} {problem} within {}: try again", name(), duration(within));
-            Err(Error::new(late, Sent::No, problem))
-        };
+        let is_late = |_| Err(late(format!("{} {problem} within {}: try again", name(), duration(within))));
         timeout(within, step).await.unwrap_or_else(is_late)
     }
 }
@@ -138,7 +135,7 @@ impl Kept {
 
     /// Returns what can be told of the user, also while another process uses the custody.
     pub(crate) async fn entry(&self) -> Result<Option<CustodyEntry>, Error> {
-        self.in_time(ErrorKind::Context, "was not read", self.custody().entry(self.id)).await
+        self.in_time(Error::unavailable, "was not read", self.custody().entry(self.id)).await
     }
 
     /// Reads the record, to act for the user with it.
@@ -148,7 +145,7 @@ impl Kept {
     /// [`ErrorKind::Context`](crate::ErrorKind::Context) if it must not be used: it is damaged, or of another bank, key or user, or
     /// its credential is unused and was stored in the future.
     pub(crate) async fn record(&self) -> Result<Option<UserRecord>, Error> {
-        let record = self.in_time(ErrorKind::Context, "was not read", self.load()).await?;
+        let record = self.in_time(Error::unavailable, "was not read", self.load()).await?;
         let Some(record) = record else { return Ok(None) };
         record.check_clock(Timestamp::now()).map_err(|problem| self.refused(problem))?;
         Ok(Some(record))
@@ -156,7 +153,7 @@ impl Kept {
 
     /// Takes the lock of the user. Whoever holds it can read, and nobody can change what is kept.
     pub(crate) async fn lock(&self) -> Result<ContextLock, Error> {
-        self.in_time(ErrorKind::Busy, NOT_LOCKED, self.custody().lock(self.id)).await
+        self.in_time(Error::busy, NOT_LOCKED, self.custody().lock(self.id)).await
     }
 
     /// Stores a token that bunq has shown, before a session is opened with it. The context goes, unless the token is there already:
@@ -229,8 +226,8 @@ impl Kept {
         };
         runtime::spawn(Span::current(), Box::pin(changing));
         let aborted = |_| self.refused("was not changed: the task was aborted");
-        self.in_time(ErrorKind::Busy, NOT_LOCKED, async { locked.await.map_err(aborted).flatten() }).await?;
-        self.in_time(ErrorKind::Context, "was not changed", async { changed.await.map_err(aborted).flatten() }).await
+        self.in_time(Error::busy, NOT_LOCKED, async { locked.await.map_err(aborted).flatten() }).await?;
+        self.in_time(Error::unavailable, "was not changed", async { changed.await.map_err(aborted).flatten() }).await
     }
 
     /// Makes a change for a caller that holds the lock.
@@ -278,7 +275,7 @@ impl Kept {
 
     async fn in_time<T>(
         &self,
-        late: ErrorKind,
+        late: fn(String) -> Error,
         problem: &str,
         step: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {

@@ -63,7 +63,8 @@ pub enum ErrorKind {
     CredentialSpent,
     /// bunq has more than one provision with the same `external_uuid`, or more than one active OAuth client. The message names them.
     Duplicate,
-    /// The stored context cannot be used or written.
+    /// The stored context cannot be used or written. If its store cannot be reached now, the error is
+    /// [retryable](crate::Error::is_retryable).
     Context,
     /// Somebody else has held the lock of a stored context or of a user in custody for as long as a call may take. Nothing was sent.
     Busy,

@@ -319,6 +319,24 @@ impl Error {
         Self::new(ErrorKind::Context, Sent::No, problem)
     }
 
+    /// Makes the error for a [`ContextStore`](crate::ContextStore) or a [`Custody`](crate::Custody) of your own that cannot be reached now,
+    /// such as a database that restarts. Its kind is [`Context`](ErrorKind::Context) too, but the call may succeed later: it is
+    /// [retryable](Self::is_retryable). Sessions that wait for their turns go on waiting.
+    ///
+    /// `problem` names the store and says what to do. It must not contain a secret.
+    ///
+    /// ```
+    /// use bunq_partner::Error;
+    ///
+    /// let error = Error::unavailable("database `acme` cannot be reached: see whether it runs");
+    /// assert!(error.is_retryable());
+    /// ```
+    pub fn unavailable(problem: impl fmt::Display) -> Self {
+        let mut error = Self::context(problem);
+        error.0.is_passing = true;
+        error
+    }
+
     /// Makes the error for a [`ContextStore`](crate::ContextStore) or a [`Custody`](crate::Custody) of your own whose lock somebody else
     /// has held for too long. The call may succeed later: it is [retryable](Self::is_retryable).
     ///

@@ -20,7 +20,7 @@ const API_KEY: &str = "api-key:";
 /// The default is [`ApiKeySealer`]. Write one of your own over a key in a vault or a hardware module. It is asked to seal one data key
 /// for each process at most, and to open each data key once; a client remembers 64. What it seals is stored beside each text.
 ///
-/// Make errors with [`Error::context`]. No method may block its thread.
+/// Make errors with [`Error::context`], and with [`Error::unavailable`] if the vault cannot be reached now. No method may block its thread.
 ///
 /// ```
 /// use bunq_partner::{BoxFuture, Error, KeySealer, Secret};

@@ -255,7 +255,7 @@ async fn a_lock_that_was_lost_saves_nothing() {
     let expected = format!(
         "{place} no longer holds the lock `context partner` for this process, which stood still or was cut off: another has taken it since"
     );
-    assert_eq!((error.kind(), error.to_string()), (ErrorKind::Context, expected));
+    assert_eq!((error.kind(), error.to_string(), error.is_retryable()), (ErrorKind::Context, expected, false));
     assert_eq!(store.load().await.unwrap(), None);
     drop(lock);
 
@@ -307,7 +307,7 @@ async fn busy_and_away_are_different_errors() {
     for _ in 0..2 {
         let error = store.load().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Context);
-        assert!(error.to_string().contains("cannot be reached"), "{error}");
+        assert!(error.to_string().contains("cannot be reached") && error.is_retryable(), "{error}");
     }
     let error = store.save(&held, "away".into()).await.unwrap_err();
     assert!(error.to_string().contains("cannot be reached"), "{error}");

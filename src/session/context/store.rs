@@ -39,9 +39,10 @@ impl fmt::Debug for ContextLock {
 /// The lock and the save are one: `save` gets the lock that its caller holds, and finds its own guard in it with [`ContextLock::guard`].
 /// A store whose lock can be lost, such as one with a lease in a database, saves only while nobody else has taken the lock since.
 ///
-/// Make errors with [`Error::context`], and with [`Error::busy`] if somebody else holds the lock for too long. No method may block its
-/// thread. The client waits for each up to its [operation timeout](crate::ClientBuilder::operation_timeout); after that it drops `load`
-/// and `lock`, while `save` continues in its own task, which keeps the lock.
+/// Make errors with [`Error::context`], with [`Error::unavailable`] if the store cannot be reached now, and with [`Error::busy`] if
+/// somebody else holds the lock for too long. No method may block its thread. The client waits for each up to its
+/// [operation timeout](crate::ClientBuilder::operation_timeout); after that it drops `load` and `lock`, while `save` continues in its own
+/// task, which keeps the lock.
 ///
 /// ```
 /// use std::sync::{Arc, Mutex};
