@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use tracing::Span;
 
 use super::context::{Context, ContextLock, ContextStore, Identity, Stored};
-use crate::error::{Error, ErrorKind, Sent};
+use crate::error::Error;
 use crate::text::duration;
 use crate::transport::runtime::spawn;
 use crate::transport::trouble::Trouble;
@@ -36,19 +36,24 @@ impl Keeper {
 
     /// Takes the lock for opening or ending a session: one task of one process at a time holds it.
     pub(super) async fn lock(&self, trouble: &Trouble) -> Result<ContextLock, Error> {
+        self.lock_within(self.patience, trouble).await
+    }
+
+    /// The same within this time, or within that of a step of the store if that is shorter.
+    pub(super) async fn lock_within(&self, time: Duration, trouble: &Trouble) -> Result<ContextLock, Error> {
         let locked = async {
             match &self.store {
                 Some(store) => store.lock().await,
                 None => Ok(ContextLock::new(Arc::clone(&self.own_lock).lock_owned().await)),
             }
         };
-        self.in_time(ErrorKind::Busy, "its lock was not released", locked, trouble).await
+        self.within(time.min(self.patience), Error::busy, "its lock was not released", locked, trouble).await
     }
 
     /// Reads the store. `None` if there is no store or if it is empty.
     pub(super) async fn load(&self, trouble: &Trouble) -> Result<Option<Stored>, Error> {
         let Some(store) = &self.store else { return Ok(None) };
-        let stored = self.in_time(ErrorKind::Context, "its context was not loaded", store.load(), trouble).await?;
+        let stored = self.in_time("its context was not loaded", store.load(), trouble).await?;
         let context = stored.map(|text| Stored::decode(&text, &self.identity)).transpose();
         context.map_err(|problem| self.error(problem))
     }
@@ -63,7 +68,7 @@ impl Keeper {
             let saving = spawn(Span::current(), Box::pin(async move { store.save(&lock, text).await }));
             saving.await.unwrap_or_else(|error| Err(self.error(error)))
         };
-        let saved = self.in_time(ErrorKind::Context, "its context was not saved", saved, trouble).await;
+        let saved = self.in_time("its context was not saved", saved, trouble).await;
         if let Err(error) = &saved {
             // The client itself continues with the context in memory.
             tracing::warn!(%error, "the context is not kept: other processes and the next run do not have it");
@@ -71,29 +76,38 @@ impl Keeper {
         saved
     }
 
-    /// Runs a step of the store, for at most as long as a call may take: then it fails with the kind `late`. Everything that waits for the
-    /// session waits for it too.
+    /// Runs a step of the store, for at most as long as a call may take. Everything that waits for the session waits for it too.
     async fn in_time<T>(
         &self,
-        late: ErrorKind,
         problem: &str,
         step: impl Future<Output = Result<T, Error>>,
         trouble: &Trouble,
     ) -> Result<T, Error> {
-        let within = self.patience;
-        trouble.note(Some(self.error_of(late, format_args!("{problem} so far: try again"))));
-        let is_late = |_| Err(self.error_of(late, format_args!("{problem} within {}: try again", duration(within))));
-        let done = timeout(within, step).await.unwrap_or_else(is_late);
+        self.within(self.patience, Error::unavailable, problem, step, trouble).await
+    }
+
+    /// Runs a step of the store within a time, after which it fails with the error that `late` makes.
+    async fn within<T>(
+        &self,
+        time: Duration,
+        late: fn(String) -> Error,
+        problem: &str,
+        step: impl Future<Output = Result<T, Error>>,
+        trouble: &Trouble,
+    ) -> Result<T, Error> {
+        trouble.note(Some(late(self.named(format_args!("{problem} so far: try again")))));
+        let is_late = |_| Err(late(self.named(format_args!("{problem} within {}: try again", duration(time)))));
+        let done = timeout(time, step).await.unwrap_or_else(is_late);
         trouble.note(None);
         done
     }
 
     pub(super) fn error(&self, problem: impl std::fmt::Display) -> Error {
-        self.error_of(ErrorKind::Context, problem)
+        Error::context(self.named(problem))
     }
 
-    fn error_of(&self, kind: ErrorKind, problem: impl std::fmt::Display) -> Error {
+    fn named(&self, problem: impl std::fmt::Display) -> String {
         let name = self.store.as_ref().map_or_else(|| "the session of this client".to_owned(), |store| store.name());
-        Error::new(kind, Sent::No, format_args!("{name}: {problem}"))
+        format!("{name}: {problem}")
     }
 }

@@ -249,7 +249,10 @@ impl Shared {
 
     /// Takes the lock for an attempt, unless others have meanwhile done what makes it superfluous.
     async fn hold(&self, made: &Mutex<Made>, trouble: &Trouble) -> Result<ControlFlow<Attempt, ContextLock>, Error> {
-        let held = self.keeper.lock(trouble).await?;
+        let held = match self.owner.longest_locked() {
+            Some(time) => self.keeper.lock_within(time, trouble).await?,
+            None => self.keeper.lock(trouble).await?,
+        };
         if let Some(opened) = self.reload(trouble).await? {
             return Ok(Break(Attempt::TakenOver(opened)));
         }

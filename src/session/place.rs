@@ -31,9 +31,9 @@ pub(super) enum Outcome {
     Works,
     /// The failure may pass.
     Fails,
-    /// It was refused for its rate, which says nothing of bunq: it goes on after this time, and others meanwhile.
+    /// It was refused for its rate, or its lock is held, which says nothing of bunq: it goes on after this time, and others meanwhile.
     Pauses(Duration),
-    /// The same, and it is so for all.
+    /// The same, and it is so for all: sessions were refused for their rate, or the store cannot be reached.
     AllPause(Duration),
 }
 
@@ -142,7 +142,11 @@ impl Place {
         }
         let is_next = state.head.is_some_and(|(head, _)| head == self.ticket);
         let looks = is_next && matches!(state.queue.next(), Next::Look(_));
+        let pauses = state.paused_until.filter(|until| *until > now);
         if needs && !looks && state.queue.next_to_prepare() == Some(self.ticket) {
+            if let Some(until) = pauses {
+                return Ok(Step::At(until));
+            }
             if let Some(entry) = state.queue.get(self.ticket) {
                 entry.preparation = Preparation::IsGoing(now);
             }
@@ -175,15 +179,16 @@ impl Place {
         let mut state = order.state();
         let mut is_given_up = false;
         match (turn, outcome) {
-            (_, Outcome::Pauses(_)) | (Turn::Prepare, _) => {}
             (_, Outcome::AllPause(time)) => state.paused_until = state.paused_until.max(now.checked_add(time)),
+            (_, Outcome::Pauses(_)) | (Turn::Prepare, _) => {}
             (_, Outcome::Works) => state.queue.works(),
             (Turn::Open, Outcome::Fails) => is_given_up = state.queue.failed(self.ticket),
             (Turn::Look, Outcome::Fails) => state.queue.outage(),
         }
         if let Some(entry) = state.queue.get(self.ticket) {
             if turn == Turn::Prepare {
-                entry.preparation = Preparation::IsOver;
+                let is_undone = matches!(outcome, Outcome::AllPause(_));
+                entry.preparation = if is_undone { Preparation::Needed } else { Preparation::IsOver };
             }
             let since = match entry.state {
                 EntryState::Goes(since) => {

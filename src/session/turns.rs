@@ -25,6 +25,12 @@ use crate::transport::rate_limit::{Caller, RateLimits};
 /// The shortest time for which what was refused for its rate is not tried again.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 
+/// For how long a session lets others go whose lock somebody else has.
+const LOCK_PAUSE: Duration = Duration::from_secs(10);
+
+/// For how long nobody has a turn after a store could not be reached: no session is opened without it.
+const STORE_PAUSE: Duration = Duration::from_secs(2);
+
 /// The turns of all sessions of a client. Clones share them.
 #[derive(Debug, Clone)]
 pub(crate) struct Turns(Arc<Order>);
@@ -62,7 +68,8 @@ impl Turns {
     /// # Errors
     ///
     /// [`RateLimited`](ErrorKind::RateLimited) at once if it cannot be in time, or if another that was admitted could not then;
-    /// otherwise those of `prepare` and `open`, and the last one if it is given up.
+    /// otherwise those of `prepare` and `open`, and the last one if it is given up; [`Busy`](ErrorKind::Busy) or
+    /// [`Context`](ErrorKind::Context) if its lock or its store has held it up until it could not be in time any more.
     pub(super) async fn open<T, P, O, L>(
         &self,
         wanted: Wanted<'_>,
@@ -77,8 +84,12 @@ impl Turns {
         L: Future<Output = Result<(), Error>> + Send,
     {
         let place = Place::enter(&self.0, wanted).await?;
+        let mut held_up_by = None;
         loop {
-            let turn = place.turn().await?;
+            let turn = match place.turn().await {
+                Err(late) if late.kind() == ErrorKind::RateLimited => return Err(held_up_by.unwrap_or(late)),
+                turn => turn?,
+            };
             let done = match turn {
                 Turn::Prepare => prepare().await.map(|prepared| prepared.map_continue(|()| None)),
                 Turn::Open => open().await.map(|opened| opened.map_continue(Some)),
@@ -88,6 +99,7 @@ impl Turns {
                 Ok(ControlFlow::Break(by_others)) => return Ok(by_others),
                 Ok(ControlFlow::Continue(opened)) => {
                     place.done(turn, Outcome::Works);
+                    held_up_by = None;
                     match opened {
                         Some(opened) => return Ok(opened),
                         None => continue,
@@ -106,8 +118,9 @@ impl Turns {
                 }
                 ErrorKind::ShutDown => return Err(error),
                 // What is stored, and who has its lock, says nothing of bunq.
+                ErrorKind::Context if error.is_retryable() => Outcome::AllPause(STORE_PAUSE),
                 ErrorKind::Context if turn != Turn::Look => return Err(error),
-                ErrorKind::Busy if turn == Turn::Open => return Err(error),
+                ErrorKind::Busy if turn != Turn::Look => Outcome::Pauses(LOCK_PAUSE),
                 ErrorKind::Busy => Outcome::Works,
                 _ if error.is_retryable() => Outcome::Fails,
                 // It is no outage that the partner's own call fails for a reason of its own.
@@ -124,6 +137,8 @@ impl Turns {
             if place.done(turn, outcome) {
                 return Err(error);
             }
+            let is_held_up = turn != Turn::Look && matches!(error.kind(), ErrorKind::Busy | ErrorKind::Context);
+            held_up_by = is_held_up.then_some(error);
         }
     }
 

@@ -23,6 +23,10 @@ use crate::transport::Transport;
 use crate::transport::trouble::Trouble;
 use crate::types::ProvisionId;
 
+/// For how long the session of a user waits for its lock when it has its turn. No other session is opened meanwhile, and one attempt of
+/// whoever has the lock rarely takes longer.
+const LONGEST_LOCKED: Duration = Duration::from_secs(5);
+
 /// Whose session it is.
 #[derive(Debug)]
 pub(crate) enum Owner {
@@ -261,6 +265,14 @@ impl Owner {
                 ControlFlow::Break(ended) | ControlFlow::Continue(ended) => Ok(ended),
             },
             Self::User(user) => user.open(transport, work, trouble, deadline).await,
+        }
+    }
+
+    /// For how long an attempt waits for the lock, if others wait for it to end.
+    pub(super) fn longest_locked(&self) -> Option<Duration> {
+        match self {
+            Self::Partner(_) => None,
+            Self::User(_) => Some(LONGEST_LOCKED),
         }
     }
 

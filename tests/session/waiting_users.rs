@@ -8,7 +8,7 @@ use bunq_partner_sandbox::Sandbox;
 use futures_util::future::join_all;
 use serde_json::json;
 use tokio::sync::Notify;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::common::{at_once, calls, resealed, unsealed};
 
@@ -114,6 +114,26 @@ async fn a_user_is_reset_while_its_session_waits() {
     let sessions = handshakes(&sandbox)[2];
     waiting.await.api().list_credentials().await.unwrap();
     assert_eq!(handshakes(&sandbox)[2], sessions);
+}
+
+/// It waits until somebody else releases its lock, and others go meanwhile.
+#[tokio::test(start_paused = true)]
+async fn a_user_that_is_locked_holds_no_other_up() {
+    test_timeout::start();
+    let (sandbox, custody, began) = (Sandbox::start().await.unwrap(), MemoryCustody::new(), Instant::now());
+    let [id, next]: [ProvisionId; 2] = sandbox.populate(2).try_into().unwrap();
+    let builder = sandbox.client().retry(at_once()).rate_limit(&Operation::CREATE_SESSION, 1, MINUTE);
+    let client = builder.custody(custody.clone()).build().unwrap();
+    client.open_session().await.unwrap();
+    let waiting = waiting(&sandbox, &client, id).await;
+    let lock = timeout(MINUTE, custody.lock(id)).await.unwrap().unwrap();
+    client.users().activate(next).await.unwrap();
+    assert!(began.elapsed() < MINUTE + MINUTE / 4, "{:?}", began.elapsed());
+    // Longer than a call may take.
+    sleep(10 * MINUTE).await;
+    drop(lock);
+    waiting.await.api().list_credentials().await.unwrap();
+    assert_eq!(handshakes(&sandbox), [3, 3, 3]);
 }
 
 /// Whoever is later goes on with what the first has made.

@@ -443,6 +443,73 @@ async fn after_a_suspension_nothing_is_sent_for_what_is_late() {
     assert_eq!(bank.attempts.load(Ordering::Relaxed), 61);
 }
 
+/// Whose lock somebody else has lets others go, and is told so when it cannot be in time any more.
+#[tokio::test(start_paused = true)]
+async fn a_lock_that_somebody_else_has_holds_up_one_session() {
+    test_timeout::start();
+    for released_at in [LIFE / 2, LIFE * 2] {
+        let bank = Bank::new(Duration::ZERO, None);
+        let hold = || async {
+            if bank.began.elapsed() >= released_at {
+                return Ok(());
+            }
+            sleep(Duration::from_secs(5)).await;
+            Err(Error::busy("its lock was not released"))
+        };
+        let open = || async {
+            hold().await?;
+            bank.exchange(1).await
+        };
+        let wanted = bank.wanted(1, LIFE, bank.turns.ticket());
+        let locked = bank.turns.open_alone(wanted, hold, open, async || Ok(()), |_| ());
+        let others = join_all((2..=100).map(|id| bank.open(id, LIFE)));
+        let (locked, others) = tokio::join!(locked, others);
+        assert!(others.iter().all(Result::is_ok), "{others:?}");
+        match released_at < LIFE {
+            true => locked.unwrap(),
+            false => assert_eq!(locked.unwrap_err().kind(), ErrorKind::Busy),
+        }
+        assert!(bank.opened()[..90].iter().is_sorted(), "{:?}", bank.opened());
+        // It has had its turn once.
+        assert!(lock(&bank.opened)[90].1 < INTERVAL * 91, "{:?}", bank.opened);
+    }
+}
+
+/// No session waits in vain for a store that comes back, and it is not asked for each that waits.
+#[tokio::test(start_paused = true)]
+async fn a_store_that_is_away_ends_no_wait() {
+    test_timeout::start();
+    let seconds = Duration::from_secs;
+    for comes_back_at in [seconds(2), seconds(600), LIFE * 2] {
+        let (bank, asked) = (Bank::new(Duration::ZERO, None), AtomicU64::default());
+        let load = || async {
+            if bank.began.elapsed() >= comes_back_at {
+                return Ok(());
+            }
+            asked.fetch_add(1, Ordering::Relaxed);
+            Err(Error::unavailable("the store is away"))
+        };
+        let users = join_all((1..=100).map(|id| {
+            let (bank, load) = (&bank, &load);
+            // Some have been prepared before.
+            let wanted = Wanted { is_prepared: id % 2 == 0, ..bank.wanted(id, LIFE, bank.turns.ticket()) };
+            let open = move || async move {
+                load().await?;
+                bank.exchange(id).await
+            };
+            async move { bank.turns.open_alone(wanted, load, open, load, |_| ()).await }
+        }));
+        let users = users.await;
+        match comes_back_at < LIFE {
+            true => assert!(users.iter().all(Result::is_ok) && bank.opened().is_sorted(), "{users:?}"),
+            false => assert_eq!(users[0].as_ref().unwrap_err().kind(), ErrorKind::Context),
+        }
+        let pauses = comes_back_at.min(LIFE).as_secs() / STORE_PAUSE.as_secs();
+        let asked = asked.load(Ordering::Relaxed);
+        assert!(asked <= (pauses + 1) * 2, "{asked} in {comes_back_at:?}");
+    }
+}
+
 /// A refusal because of the limit says nothing of a credential, however often it comes.
 #[tokio::test(start_paused = true)]
 async fn a_limit_that_others_have_used_up_counts_against_nobody() {
