@@ -14,8 +14,12 @@ use crate::database::Database;
 
 const DEFAULT_LEASE: Duration = Duration::from_secs(15);
 
-/// A shorter lease would end while a busy machine renews it.
-const SHORTEST_LEASE: Duration = Duration::from_secs(3);
+/// Once its permit was checked, a call may take 10 s to connect to bunq, and then it must arrive. The lease must last as long: it may
+/// not be renewed meanwhile.
+pub(super) const TO_ARRIVE: Duration = Duration::from_secs(11);
+
+/// It leaves 2 s in which a call must be sent, and a renewal over one connection be answered.
+const SHORTEST_LEASE: Duration = Duration::from_secs(13);
 
 /// A dead process, and a restart of the server, hold permits up for longer than the lease.
 const LONGEST_LEASE: Duration = Duration::from_secs(600);
@@ -42,8 +46,9 @@ impl PostgresPermitsBuilder {
         self
     }
 
-    /// Sets how long a permit is held for a process that gives no sign of life: by default 15 s, at least 3 s and at most 10 min. It is
-    /// renewed three times as often. The permits of a process that dies are free one window after their leases have ended.
+    /// Sets how long a permit is held for a process that gives no sign of life: by default 15 s, at least 13 s and at most 10 min. It is
+    /// renewed three times as often. 11 s of it are for a call to connect to bunq and to arrive; one that is not sent in the rest, from when
+    /// it was granted, asks again. The permits of a process that dies are free one window after their leases have ended.
     pub fn lease(mut self, lease: Duration) -> Self {
         self.lease = lease;
         self
@@ -58,7 +63,8 @@ impl PostgresPermitsBuilder {
         let Self { database, counted_by, lease } = self;
         if !(SHORTEST_LEASE..=LONGEST_LEASE).contains(&lease) {
             let problem = format_args!(
-                "a lease of {lease:?} is not possible: set one from {SHORTEST_LEASE:?} to {LONGEST_LEASE:?}"
+                "a lease of {lease:?} is not possible: set one from {SHORTEST_LEASE:?}, of which a call takes {TO_ARRIVE:?} to \
+                 connect and to arrive, to {LONGEST_LEASE:?}"
             );
             return Err(Error::permits(problem));
         }

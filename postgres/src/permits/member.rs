@@ -10,6 +10,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 use uuid::Uuid;
 
+use super::builder::TO_ARRIVE;
 use super::counted_by::CountedBy;
 use super::held::Held;
 use super::metrics;
@@ -112,10 +113,11 @@ impl Member {
             let wait = Duration::from_micros(u64::try_from(wait).unwrap_or_default());
             let taken = match permit {
                 None => Taken::NotBefore(wait),
-                // The other half of the lease is for the way of the request.
-                Some(id) => Taken::Granted(
-                    Grant::new(u128::from(id.unsigned_abs())).send_after(wait).send_within(wait + member.lease / 2),
-                ),
+                Some(id) => {
+                    let to_send = member.lease.saturating_sub(TO_ARRIVE);
+                    let grant = Grant::new(u128::from(id.unsigned_abs()));
+                    Taken::Granted(grant.send_after(wait).send_within(wait + to_send))
+                }
             };
             Ok(Answer { member, windows, taken, is_heard: false })
         };

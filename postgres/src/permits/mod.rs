@@ -46,7 +46,7 @@ use crate::trouble::Trouble;
 ///
 /// A permit counts until one window after the response. It is held under a [lease](PostgresPermitsBuilder::lease), which is renewed
 /// while the call lasts. When its process dies, it counts until one window after the end of the lease. A call that has not been sent
-/// when half of the lease has passed, because its machine stood still, is not sent with it.
+/// 11 s before the first end of the lease, because its machine stood still, is not sent with it: it may take as long to arrive.
 ///
 /// All times are those of the server's clock. It may be set back, and the machines' clocks do not matter. It must not be set forward
 /// by leaps, which would end windows early. After a restart of the server or a failover to another, which may have lost the last permits,

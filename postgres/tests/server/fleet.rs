@@ -14,7 +14,7 @@ use tokio::io::AsyncBufReadExt as _;
 /// What a process of the fleet does, as the arguments of its line.
 const TASK: &str = "BUNQ_PARTNER_FLEET";
 
-pub(crate) const LEASE: Duration = Duration::from_secs(3);
+pub(crate) const LEASE: Duration = Duration::from_secs(13);
 
 /// What all members do: they read a provision within a limit, with permits from the database.
 #[derive(Debug, Clone)]
