@@ -55,8 +55,8 @@ pub(crate) type Value = (Box<dyn ToSql + Send + Sync>, Type);
 ///
 /// # Connections
 ///
-/// A process has up to 4 for statements, one that renews permits, and one for each lock that it holds or waits for: up to 1 for a context and 4 for a custody. They
-/// are made when they are needed. A connection must have a server process of its own, because locks belong to that: a pooler
+/// A process has up to 4 for statements, one that renews permits, and one for each lock that it holds or waits for: up to 1 for a
+/// context and 4 for a custody. They are made when they are needed. A connection must have a server process of its own, because locks belong to that: a pooler
 /// must be in session mode.
 #[derive(Clone)]
 pub struct Database(Arc<Inner>);
@@ -85,8 +85,8 @@ impl Database {
     /// done, and may be called by several processes at once. It never goes back: it refuses a schema that a newer version of this
     /// crate has made and that this one cannot use.
     ///
-    /// The role needs the right to create a schema there, and owns it afterwards: no other role migrates it. Services need less: `role.sql` of this
-    /// crate grants it.
+    /// The role needs the right to create a schema there, and owns it afterwards: no other role migrates it. Services need less:
+    /// `role.sql` of this crate grants it.
     ///
     /// # Errors
     ///

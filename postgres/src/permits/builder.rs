@@ -47,8 +47,9 @@ impl PostgresPermitsBuilder {
     }
 
     /// Sets how long a permit is held for a process that gives no sign of life: by default 15 s, at least 13 s and at most 10 min. It is
-    /// renewed three times as often. 11 s of it are for a call to connect to bunq and to arrive; one that is not sent in the rest, from when
-    /// it was granted, asks again. The permits of a process that dies are free one window after their leases have ended.
+    /// renewed three times as often. 11 s of it are for a call to connect to bunq and to arrive; one that is
+    /// not sent in the rest, from when it was granted, asks again. The permits of a process that dies are free one window after their
+    /// leases have ended.
     pub fn lease(mut self, lease: Duration) -> Self {
         self.lease = lease;
         self
