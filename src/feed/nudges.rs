@@ -170,15 +170,17 @@ impl<R: Resource> Nudges<R> {
 
 impl<R: Resource> Memory<R> {
     fn choose(&mut self, first: R::Id, round: &Round<R>, now: Instant) -> Read<R> {
-        if R::LIST.is_none() || round.is_unlisted(first) || self.refused_until.is_some_and(|until| now < until) {
+        if R::LIST.is_none() || self.refused_until.is_some_and(|until| now < until) {
             return Read { first, page: None };
         }
         let was_newest = std::mem::take(&mut self.was_newest);
         let (newest, sought) = self.place(first, round, self.span, |_| true);
-        let otherwise = sought.len();
+        let is_unlisted = round.is_unlisted(first);
+        let otherwise = if is_unlisted { 1 } else { sought.len() };
         let above = round.sought().keys().rev().copied().take_while(|id| self.is_above(*id));
         let above: Vec<_> = above.filter(|id| !round.is_unlisted(*id)).collect();
-        let is_first_above = above.last().is_some_and(|lowest| *lowest <= first) && self.missed != Some(first);
+        let is_on_page = !is_unlisted && self.missed != Some(first);
+        let is_first_above = is_on_page && above.last().is_some_and(|lowest| *lowest <= first);
         if let [highest, _, ..] = above[..]
             && (is_first_above || !was_newest && above.len() > FEW.max(2 * otherwise))
         {
@@ -186,6 +188,9 @@ impl<R: Resource> Memory<R> {
             let first = if is_first_above { first } else { highest };
             let page = PageRead { newest: None, is_in_progress: false, sought: above, otherwise };
             return Read { first, page: Some(page) };
+        }
+        if is_unlisted {
+            return Read { first, page: None };
         }
         let may_filter = self.skips == 0 && !R::in_progress().is_empty() && !self.at_rest.contains(&first);
         self.skips = self.skips.saturating_sub(1);

@@ -12,7 +12,7 @@ use crate::webhook::EntryId;
 const MAX_UNLISTED: usize = 100;
 
 /// How many are sought at a time: among many that are none, they hold up the others little.
-const MAX_SOUGHT: usize = 8;
+const MAX_SOUGHT: usize = 4;
 
 /// How long after the page.
 const PAUSE: Duration = Duration::from_secs(2);
