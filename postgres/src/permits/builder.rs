@@ -9,14 +9,10 @@ use uuid::Uuid;
 use super::PostgresPermits;
 use super::counted_by::CountedBy;
 use super::held::Held;
-use super::member::Member;
+use super::member::{Member, TO_ARRIVE};
 use crate::database::Database;
 
 const DEFAULT_LEASE: Duration = Duration::from_secs(15);
-
-/// Once its permit was checked, a call may take 10 s to connect to bunq, and then it must arrive. The lease must last as long: it may
-/// not be renewed meanwhile.
-pub(super) const TO_ARRIVE: Duration = Duration::from_secs(11);
 
 /// It leaves 2 s in which a call must be sent, and a renewal over one connection be answered.
 const SHORTEST_LEASE: Duration = Duration::from_secs(13);

@@ -10,12 +10,15 @@ use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 use uuid::Uuid;
 
-use super::builder::TO_ARRIVE;
 use super::counted_by::CountedBy;
 use super::held::Held;
 use super::metrics;
 use crate::database::{Database, Value};
 use crate::trouble::Trouble;
+
+/// Once its permit was checked, a call may take 10 s to connect to bunq, and then it must arrive. The lease must last as long: it may
+/// not be renewed meanwhile.
+pub(super) const TO_ARRIVE: Duration = Duration::from_secs(11);
 
 /// A lease is renewed so many times while it lasts.
 const RENEWALS: u32 = 3;
