@@ -189,8 +189,8 @@ impl<R: Resource> Feed<R> {
 
     /// How far an id is from the newest that bunq's listing has shown.
     #[cfg(feature = "webhook")]
-    pub(crate) fn from_newest(&self, id: R::Id) -> u64 {
-        self.rounds.nudges.from_newest(id)
+    pub(crate) fn distance_to_newest(&self, id: R::Id) -> u64 {
+        self.rounds.nudges.distance_to_newest(id)
     }
 
     /// What the waiters for these objects know of bunq's calls.

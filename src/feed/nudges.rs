@@ -131,7 +131,7 @@ impl<R: Resource> Nudges<R> {
 
     /// How far an id is from the newest that a page has shown.
     #[cfg(feature = "webhook")]
-    pub(super) fn from_newest(&self, id: R::Id) -> u64 {
+    pub(super) fn distance_to_newest(&self, id: R::Id) -> u64 {
         lock(&self.memory).newest.map_or(0, Into::into).abs_diff(id.into())
     }
 

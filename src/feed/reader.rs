@@ -17,11 +17,14 @@ pub(super) struct Reader<R: Resource> {
     knowledge: Mutex<Knowledge<R>>,
 }
 
+/// Ids between two bounds, from the lower to the higher.
+type Between<I> = (Bound<I>, Bound<I>);
+
 /// What of the listing a page has shown.
 #[derive(Debug)]
 pub(super) struct Shown<R: Resource> {
     /// Everything that is listed between these ids is on the page. `None`: it does not say what is not listed.
-    covered: Option<(Bound<R::Id>, Bound<R::Id>)>,
+    covered: Option<Between<R::Id>>,
     /// The highest id on it.
     pub(super) newest: Option<R::Id>,
     /// The callers of these were answered.

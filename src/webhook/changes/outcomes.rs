@@ -154,10 +154,10 @@ impl Objects {
     }
 
     /// A page of bunq's listing lacks the object. It may lag behind, so the object is sought once more. Returns the entries that are done.
-    pub(super) fn not_listed(&mut self, key: &Key, from_newest: u64, now: Instant) -> Vec<EntryId> {
+    pub(super) fn not_listed(&mut self, key: &Key, distance_to_newest: u64, now: Instant) -> Vec<EntryId> {
         self.numbers.reads += 1;
         let Some(ask) = self.over(key) else { return Vec::new() };
-        match self.unlisted.add(key.clone(), ask, from_newest, now) {
+        match self.unlisted.add(key.clone(), ask, distance_to_newest, now) {
             Some(unlisted) => self.is_none(&unlisted.key, unlisted.ask, now),
             None => Vec::new(),
         }

@@ -39,7 +39,7 @@ pub(super) enum Outcome {
     /// bunq has no such object, or not for this caller.
     NotOurs,
     /// A page of the listing lacks it. Its id is so far from the newest that is listed.
-    NotListed { from_newest: u64 },
+    NotListed { distance_to_newest: u64 },
     /// The session of the user is not open, and one may be opened for the call.
     WantsSession(Box<Hint>),
     /// The session of the user is not open, and there is no call to hand on.
@@ -103,7 +103,7 @@ impl Reads {
                 // Only an answer about this object has a status.
                 return Ok(match error.status() {
                     Some(_) => Outcome::NotOurs,
-                    None => Outcome::NotListed { from_newest: self.from_newest(object) },
+                    None => Outcome::NotListed { distance_to_newest: self.distance_to_newest(object) },
                 });
             }
             Err(error) => return Err(error),
@@ -120,9 +120,9 @@ impl Reads {
     }
 
     /// How far an id is from the newest that is listed.
-    fn from_newest(&self, object: &MarkedObject) -> u64 {
+    fn distance_to_newest(&self, object: &MarkedObject) -> u64 {
         match object.object {
-            HintedObject::Provision(id) => self.provisions.feed().from_newest(id),
+            HintedObject::Provision(id) => self.provisions.feed().distance_to_newest(id),
             // A user has few.
             HintedObject::Onboarding(_) | HintedObject::Inquiry(_) | HintedObject::Other { .. } => 0,
         }

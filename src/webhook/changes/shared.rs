@@ -158,7 +158,7 @@ impl Shared {
             Ok(Outcome::WantsSession(hint)) => objects.wants_session(key, hint, now),
             Ok(Outcome::Known) => objects.known(key),
             Ok(Outcome::NotOurs) => objects.not_ours(key, now),
-            Ok(Outcome::NotListed { from_newest }) => objects.not_listed(key, from_newest, now),
+            Ok(Outcome::NotListed { distance_to_newest }) => objects.not_listed(key, distance_to_newest, now),
             Ok(Outcome::NotOpen) => objects.not_open(key),
             Err(error) => {
                 tracing::debug!(%error, "an object that has perhaps changed is not read yet");

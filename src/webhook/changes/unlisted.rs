@@ -24,7 +24,7 @@ pub(super) struct Unlisted {
     /// When it may be sought.
     at: Instant,
     /// How far its id is from the newest that is listed: what was just made is near.
-    from_newest: u64,
+    distance_to_newest: u64,
 }
 
 #[derive(Default)]
@@ -35,13 +35,13 @@ pub(super) struct UnlistedObjects {
 
 impl UnlistedObjects {
     /// An object is to be sought once more. If there are too many, the one is returned that is least likely to have been made just now.
-    pub(super) fn add(&mut self, key: Key, ask: Ask, from_newest: u64, now: Instant) -> Option<Unlisted> {
+    pub(super) fn add(&mut self, key: Key, ask: Ask, distance_to_newest: u64, now: Instant) -> Option<Unlisted> {
         let ask = Ask { is_unlisted: true, ..ask.again() };
         match self.waiting.iter_mut().find(|unlisted| unlisted.key == key) {
             Some(unlisted) => unlisted.ask.join(ask),
-            None => self.waiting.push(Unlisted { key, ask, at: now + PAUSE, from_newest }),
+            None => self.waiting.push(Unlisted { key, ask, at: now + PAUSE, distance_to_newest }),
         }
-        let farthest = (0..self.waiting.len()).max_by_key(|index| self.waiting[*index].from_newest);
+        let farthest = (0..self.waiting.len()).max_by_key(|index| self.waiting[*index].distance_to_newest);
         farthest.filter(|_| self.waiting.len() > MAX_UNLISTED).map(|index| self.waiting.swap_remove(index))
     }
 
@@ -51,8 +51,9 @@ impl UnlistedObjects {
             return None;
         }
         let due = (0..self.waiting.len()).filter(|index| self.waiting[*index].at <= now);
-        let Unlisted { key, ask, .. } =
-            due.min_by_key(|index| self.waiting[*index].from_newest).map(|index| self.waiting.swap_remove(index))?;
+        let Unlisted { key, ask, .. } = due
+            .min_by_key(|index| self.waiting[*index].distance_to_newest)
+            .map(|index| self.waiting.swap_remove(index))?;
         self.sought.insert(key.clone());
         Some((key, ask))
     }
