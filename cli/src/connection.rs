@@ -11,25 +11,22 @@ use bunq_partner::reqwest::Url;
 use bunq_partner::types::InquiryEntryType;
 use bunq_partner::{
     Client, ClientBuilder, ContextStore, Custody, Environment, Error, ErrorKind, FileStore, LimitScope, Operation,
-    RateLimit, ReceiptFile, Remedy, RetryPolicy, Secret, Shutdown, UserInstallation, files,
+    RateLimit, ReceiptFile, Remedy, RetryPolicy, Secret, Shutdown, UserInstallation,
 };
 use bunq_partner_sandbox::{Sandbox, SeedInquiry, SeedProvision};
 
 use super::exit::Failure;
 use super::folders;
-use super::interrupt::{blocking, until_interrupted};
+use super::interrupt::until_interrupted;
 use super::key_command;
 use super::postgres::SharedStores;
 use super::questions;
-use super::reading;
+use super::secret_file;
 use super::settings::{Bank, BankSettings, KeyPlace, Source};
 use super::words::clean;
 
 /// No file is larger that is sent.
 pub(super) const MAX_UPLOAD: usize = 16 * 1024 * 1024;
-
-/// No key is longer.
-const MAX_KEY_LEN: usize = 4096;
 
 /// How long bunq may take to carry out what is in doubt.
 pub(super) const LATE_ARRIVAL: Duration = Duration::from_secs(10);
@@ -331,7 +328,7 @@ async fn api_key(settings: &BankSettings) -> Result<(Secret, Option<String>), Fa
         KeyPlace::File(file) => until_interrupted(None, key_file(file, source)).await,
         KeyPlace::Variable(key) => Ok((key.clone(), None)),
         KeyPlace::Command(words) => {
-            let key = until_interrupted(None, key_command::key(words, MAX_KEY_LEN)).await;
+            let key = until_interrupted(None, key_command::key(words, secret_file::MAX_LEN)).await;
             Ok((key.map_err(|failure| failure.of(&format!("api_key_command of {source}")))?, None))
         }
         KeyPlace::Asked => Ok((ask_for_key(settings.shown_base_url()).await?, None)),
@@ -364,19 +361,7 @@ async fn key_file(path: &Path, source: &Source) -> Result<(Secret, Option<String
         Source::Option(option) => format!("{option} {}: {problem}", path.display()),
         _ => format!("api_key_file {} of {source}: {problem}", path.display()),
     };
-    secret_file(path, said).await
-}
-
-/// Reads a secret from a file of its owner's alone. `said` says where its name is from.
-pub(super) async fn secret_file(
-    path: &Path,
-    said: impl Fn(String) -> String,
-) -> Result<(Secret, Option<String>), Failure> {
-    let failed = |error: io::Error| Failure::usage(said(error.to_string()));
-    let to_open = path.to_owned();
-    let (file, warning) = blocking(move || files::open_secret(to_open)).await.map_err(failed)?;
-    let key = reading::text(MAX_KEY_LEN, || Ok(file)).await.map_err(failed)?;
-    Ok((key.expose().trim().into(), warning.map(said)))
+    secret_file::read(path, said).await
 }
 
 /// The folder for what outlasts a run.

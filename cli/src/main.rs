@@ -58,6 +58,7 @@ mod release;
 mod sandbox;
 mod schema;
 mod screen;
+mod secret_file;
 mod settings;
 mod spreadsheet;
 mod standard_input;

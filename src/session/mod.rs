@@ -16,6 +16,7 @@
 //! The transport sees the session only as a source of credentials. The three calls themselves are in [`handshake`], and
 //! what decides about them is in [`opening`].
 
+mod admission;
 mod announcements;
 pub(crate) mod context;
 mod forecast;

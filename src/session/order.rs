@@ -48,12 +48,28 @@ pub(super) struct OrderState {
 }
 
 impl Order {
+    /// Tells the other clients what has changed.
+    pub(super) fn announce(&self) {
+        if let Some(announcements) = &self.announcements {
+            announcements.changed.notify_one();
+        }
+    }
+
     pub(super) fn state(&self) -> MutexGuard<'_, OrderState> {
         lock(&self.state)
     }
 }
 
 impl OrderState {
+    /// Notes what other clients have waiting.
+    pub(super) fn hear(&mut self, order: &Order, others: Others) {
+        let now = Instant::now();
+        self.others = others;
+        self.mark_late(order, now);
+        self.choose(order, now);
+        self.wake(self.head.map(|(head, _)| head));
+    }
+
     pub(super) fn forecast<'a>(&self, order: &'a Order, now: Instant) -> Forecast<'a> {
         let going = self.queue.going() + self.partners;
         // Those that go have reached the limit, or will do so soon.

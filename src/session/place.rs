@@ -54,19 +54,6 @@ enum Step {
 }
 
 impl Place {
-    /// Takes a place.
-    ///
-    /// # Errors
-    ///
-    /// The session cannot be in time, or another that was admitted could not then, of this client or of another; or its credential was
-    /// replaced, or nobody is left who acts for users; or what other clients have waiting cannot be known.
-    pub(super) async fn enter(order: &Arc<Order>, wanted: Wanted<'_>) -> Result<Self, Error> {
-        match &order.announcements {
-            Some(announcements) => announcements.enter(order, wanted).await,
-            None => Self::take(order, wanted),
-        }
-    }
-
     /// Takes a place, by what is known here.
     pub(super) fn take(order: &Arc<Order>, wanted: Wanted<'_>) -> Result<Self, Error> {
         let Wanted { id, ticket, is_renewal, .. } = wanted;

@@ -12,10 +12,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::admission;
 use super::announcements::Announcements;
 use super::forecast::Renewals;
 use super::order::Order;
-use super::place::{Outcome, Place, Turn, admit};
+use super::place::{Outcome, Turn, admit};
 use super::queue::{EntryState, Standing, Stands, Wanted};
 use crate::error::{Error, ErrorKind};
 use crate::operation::Operation;
@@ -83,7 +84,7 @@ impl Turns {
         O: Future<Output = Result<ControlFlow<T, T>, Error>> + Send,
         L: Future<Output = Result<(), Error>> + Send,
     {
-        let place = Place::enter(&self.0, wanted).await?;
+        let place = admission::enter(&self.0, wanted).await?;
         let mut held_up_by = None;
         loop {
             let turn = match place.turn().await {
@@ -144,7 +145,7 @@ impl Turns {
 
     /// Waits until a session that stands last could be opened, or stands last no more. It opens none.
     pub(super) async fn reach(&self, wanted: Wanted<'_>) -> Result<(), Error> {
-        Place::enter(&self.0, wanted).await?.reached().await
+        admission::enter(&self.0, wanted).await?.reached().await
     }
 
     /// Gives a session that stands last its usual place with this deadline, which it keeps until it is open.

@@ -16,6 +16,7 @@ use super::arguments::OutputFormat;
 use super::columns::View;
 use super::exit::Failure;
 use super::output::{Printer, Record, names, write_text, write_value};
+use super::secret_file;
 use super::settings::{Bank, DATABASE_URL, PostgresSettings, Settings, UrlPlace};
 
 #[cfg(not(feature = "postgres"))]
@@ -79,7 +80,7 @@ async fn url(place: &UrlPlace) -> Result<(Secret, Option<String>), Failure> {
         UrlPlace::Variable(url) => Ok((url.clone(), None)),
         UrlPlace::File(file) => {
             let named = |problem: String| format!("url_file {}: {problem}", file.display());
-            super::connection::secret_file(file, named).await
+            secret_file::read(file, named).await
         }
     }
 }
