@@ -101,7 +101,7 @@ impl CommandLine {
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Create, follow and close a provision, in a sandbox inside this program
+    /// Create, follow and close a provision in a sandbox of its own
     #[command(after_help = examples!("demo", "--color never demo"))]
     Demo,
     #[command(flatten)]
