@@ -77,8 +77,9 @@ async fn each_command_that_a_message_names_runs() {
         folder.file("ids.csv", &format!("id\n{id}\n"));
         folder.file("file.pdf", "%PDF-1.7");
         let mut words = filled(named, &id, &folder);
-        // A server does not end, a run is not there, and an operation has parameters.
-        if ["sandbox", "report", "api"].contains(&words[0].as_str()) || named.ends_with("--resume") {
+        // A server does not end, a run or a database is not there, and an operation has parameters.
+        if ["sandbox", "report", "api", "fleet", "postgres"].contains(&words[0].as_str()) || named.ends_with("--resume")
+        {
             words.push("--help".into());
         }
         if ["users", "onboard", "inquiries", "attachment"].contains(&words[0].as_str()) {
