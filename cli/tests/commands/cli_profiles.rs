@@ -350,7 +350,7 @@ fn config_is_shown_in_every_format() {
     // What is no matter of the bank is taken from another profile.
     for profile in ["default", "p"] {
         let (out, err, code) = ran(program(&folder).args(["config", "show", "--profile", profile]));
-        assert_eq!((out.lines().count(), err.as_str(), code), (9, "", 0));
+        assert_eq!((out.lines().count(), err.as_str(), code), (10, "", 0));
         assert!(out.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()), "{out}");
         assert!(!out.contains("planted") && out.contains("c.json") == (profile == "default"), "{out}");
     }
