@@ -210,7 +210,8 @@ async fn calls_that_are_all_late_cost_a_minute_once() {
 /// refused is told, and the reads keep to their share. Returns how many of bunq's own were refused, of how many, and how many entries were
 /// pending at most.
 ///
-/// An hour takes about ten minutes of CPU time: `cargo test --all-features --test webhook an_hour -- --ignored --nocapture`.
+/// An hour takes 35 s of CPU time with `cargo test --release --all-features --test webhook an_hour -- --ignored --nocapture`, and about ten
+/// minutes without `--release`. Of 10,000 calls of bunq's none was refused, with at most 1,386 (anywhere) and 1,730 entries (near) pending.
 async fn flood(
     time: Duration,
     max_entries: usize,
@@ -246,9 +247,12 @@ async fn flood(
     let (reads, seconds) = (bank.take_reads(), start.elapsed().as_secs() as usize);
     let count = calls as usize / 100;
     println!("{refused} of {count} are refused, {most_pending} pending, {reads} reads in {seconds} s");
-    assert!(reads <= seconds / 2 + 20, "{reads} reads in {seconds} s");
-    let told = told.lock().unwrap().clone();
-    assert_eq!(sorted(told), Vec::from_iter(named));
+    // A look each 5 minutes reads beside the share.
+    assert!(reads <= seconds / 2 + 20 + 2 * (seconds / 300), "{reads} reads in {seconds} s");
+    // What is called about again after an hour is told again: its mark has ended.
+    let told = told.lock().unwrap().iter().copied().collect::<BTreeSet<_>>();
+    let (missing, more) = (named.difference(&told).count(), told.difference(&named).count());
+    assert_eq!((missing, more), (0, 0), "of {}", named.len());
     (refused, count, most_pending)
 }
 
