@@ -49,7 +49,7 @@ struct Limits {
 }
 
 /// A bank, and the key for it, both checked.
-struct Bank {
+struct CheckedBank {
     api_key: Secret,
     url: Url,
     /// The host that plain HTTP is allowed to.
@@ -423,7 +423,7 @@ impl ClientBuilder {
     /// [`HttpConfig`] contains something that cannot be used;
     /// [`ErrorKind::Internal`](crate::ErrorKind::Internal) if TLS cannot be set up on this machine.
     pub fn build(self) -> Result<Client, Error> {
-        let Bank { api_key, url, plain_http } = self.bank()?;
+        let CheckedBank { api_key, url, plain_http } = self.bank()?;
         if let Some(host) = plain_http.filter(|_| url.scheme() == "http" && !is_loopback(&url)) {
             tracing::warn!(host, "calls are sent by plain HTTP: whoever is on the way can read and change them");
         }
@@ -494,11 +494,11 @@ impl ClientBuilder {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) as for [`build`](Self::build), and if there is neither a context store nor
-    /// a custody; [`ErrorKind::Context`](crate::ErrorKind::Context) if one of them cannot be used, or a key cannot be asked. What was sealed anew until
-    /// then stays so.
+    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) as for [`build`](Self::build), and if there is neither a context store
+    /// nor a custody; [`ErrorKind::Context`](crate::ErrorKind::Context) if one of them cannot be used, or a key cannot be asked. What was
+    /// sealed anew until then stays so.
     pub async fn rekey(self, old: impl KeySealer) -> Result<Rekeyed, Error> {
-        let Bank { api_key, url, .. } = self.bank()?;
+        let CheckedBank { api_key, url, .. } = self.bank()?;
         if self.store.is_none() && self.custody.is_none() {
             return Err(Error::invalid_input(
                 "custody",
@@ -513,7 +513,7 @@ impl ClientBuilder {
     }
 
     /// Checks whose client it is, and where it calls.
-    fn bank(&self) -> Result<Bank, Error> {
+    fn bank(&self) -> Result<CheckedBank, Error> {
         let missing = || Error::invalid_input("api_key", "it is missing: give one to the builder");
         let api_key = self.api_key.clone().ok_or_else(missing)?;
         api_key::check(&api_key, self.environment)?;
@@ -521,7 +521,7 @@ impl ClientBuilder {
         let plain_http = plain_http.map(|host| check_plain_http(host, self.environment, &api_key)).transpose()?;
         let url =
             check_base_url(self.base_url.as_deref().unwrap_or(self.environment.base_url()), plain_http.as_deref())?;
-        Ok(Bank { api_key, url, plain_http })
+        Ok(CheckedBank { api_key, url, plain_http })
     }
 }
 

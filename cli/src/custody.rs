@@ -55,8 +55,8 @@ pub(super) enum CustodyPlace {
 }
 
 impl CustodyPlace {
-    /// The folder that was typed, or else that of the profile, or else the database. The sandbox of this program ends with it, and so do the tokens of its
-    /// users, which are kept in memory.
+    /// The folder that was typed, or else that of the profile, or else the database. The sandbox of this program ends with it, and so do
+    /// the tokens of its users, which are kept in memory.
     pub(super) fn of(usage: CustodyUse<'_>, bank: &Bank) -> Result<Self, Failure> {
         let (typed, is_needed) = match usage {
             CustodyUse::Unused => return Ok(Self::Nowhere),

@@ -26,11 +26,11 @@ use crate::types::{ProvisionId, Secret};
 /// ```
 ///
 /// The folder must exist, and only its owner may use it (`mkdir -m 700`). Each user has a file, `ID.json`, with the id of its
-/// provision, sealed (see [`KeySealer`](crate::KeySealer)), which only the owner may use (mode 0600). A save replaces the whole file and syncs it, so that neither a reader nor a
-/// crash leaves half of it. Beside them are `custody.lock`, which is locked while the folder is used, the folder `unactivated`
-/// with an empty file for each user that is not activated, and, after a crash during a save, `custody.bunq-partner-tmp`, which the
-/// next process removes. In a repository, the folder belongs into `.gitignore`. Back it up whole and as a secret, and do not put an old copy
-/// back over newer files: what has happened since would be forgotten.
+/// provision, sealed (see [`KeySealer`](crate::KeySealer)), which only the owner may use (mode 0600). A save replaces the whole file and
+/// syncs it, so that neither a reader nor a crash leaves half of it. Beside them are `custody.lock`, which is locked while the folder is
+/// used, the folder `unactivated` with an empty file for each user that is not activated, and, after a crash during a save,
+/// `custody.bunq-partner-tmp`, which the next process removes. In a repository, the folder belongs into `.gitignore`. Back it up whole and
+/// as a secret, and do not put an old copy back over newer files: what has happened since would be forgotten.
 ///
 /// Files follow the rule of [`files`](crate::files) for kept files, and the folder that for own folders. What others may use, what
 /// is a link, is damaged, or is of another user is refused with an error that names the file, and is left as it is.

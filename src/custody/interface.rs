@@ -71,8 +71,8 @@ pub enum CustodyFilter {
 ///   crash comes, `load` then returns the old text or the new one, never a part.
 /// - **One at a time.** No two holders have the lock of one user, in this process and in others that may use the custody. The end
 ///   of a process, however it ends, releases its locks. `save` and `remove` get the lock that the caller holds: where it can be lost,
-///   as with a lease in a database, they fail once somebody else has taken it. A custody that cannot be shared refuses a second process, with an error of
-///   `load`, `save`, `remove` and `lock`; `list` and `entry` work for everybody.
+///   as with a lease in a database, they fail once somebody else has taken it. A custody that cannot be shared refuses a second process,
+///   with an error of `load`, `save`, `remove` and `lock`; `list` and `entry` work for everybody.
 /// - **Secrecy.** Only the text is secret. It is in no name, no `Debug`, no error and no log, and nobody else can read or change
 ///   it where it is kept. What is left of a crash, such as half a file, is removed.
 /// - **Errors.** They are made with [`Error::context`], or with [`Error::unavailable`] if the custody cannot be reached now, or with

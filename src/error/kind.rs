@@ -8,9 +8,9 @@ use std::fmt;
 /// [`InvalidResponse`](Self::InvalidResponse), [`Signature`](Self::Signature), [`Unauthorized`](Self::Unauthorized),
 /// [`Forbidden`](Self::Forbidden), [`NotFound`](Self::NotFound), [`RateLimited`](Self::RateLimited),
 /// [`Maintenance`](Self::Maintenance), [`Rejected`](Self::Rejected), [`Server`](Self::Server) and
-/// [`Internal`](Self::Internal), with [`Context`](Self::Context) and [`Busy`](Self::Busy) if a [`ContextStore`](crate::ContextStore) is used, and with
-/// [`Permits`](Self::Permits) if a [`PermitStore`](crate::PermitStore) is used, and with [`ShutDown`](Self::ShutDown) after a shutdown.
-/// The documentation of a method lists only the kinds that it adds.
+/// [`Internal`](Self::Internal), with [`Context`](Self::Context) and [`Busy`](Self::Busy) if a [`ContextStore`](crate::ContextStore) is
+/// used, and with [`Permits`](Self::Permits) if a [`PermitStore`](crate::PermitStore) is used, and with [`ShutDown`](Self::ShutDown) after
+/// a shutdown. The documentation of a method lists only the kinds that it adds.
 ///
 /// For a response, the kind says what its status means. [`Error::is_from_bunq`](crate::Error::is_from_bunq) says whether bunq itself responded or
 /// something else, such as a proxy.

@@ -48,14 +48,12 @@ enum Outcome {
     Refused(Error),
 }
 
-/// A text as it was kept.
-enum Found {
-    /// Sealed by the new key.
+/// A text, by which key it was sealed.
+enum SealedBy {
     New(Secret),
-    /// Sealed by the old one.
     Old(Secret),
-    /// By an earlier version.
-    Readable(Secret),
+    /// By none: it is of an earlier version.
+    Nobody(Secret),
 }
 
 impl Rekeyed {
@@ -118,10 +116,10 @@ impl Rekey {
             Ok(kept) => kept,
             Err(problem) => return Ok(Outcome::Refused(place.refused(problem))),
         };
-        let is_new = matches!(kept, Found::New(_));
+        let is_new = matches!(kept, SealedBy::New(_));
         let (text, rekeyed) = match kept {
-            Found::New(text) | Found::Old(text) => (text.clone(), under(&text, &self.identity, None)),
-            Found::Readable(text) => {
+            SealedBy::New(text) | SealedBy::Old(text) => (text.clone(), under(&text, &self.identity, None)),
+            SealedBy::Nobody(text) => {
                 let before = self.before.as_ref().unwrap_or(&self.identity);
                 (text.clone(), under(&text, &self.identity, Some(before)))
             }
@@ -149,10 +147,10 @@ impl Rekey {
             Ok(kept) => kept,
             Err(problem) => return refused(problem),
         };
-        let is_new = matches!(kept, Found::New(_));
+        let is_new = matches!(kept, SealedBy::New(_));
         let record = match kept {
-            Found::New(text) | Found::Old(text) => UserRecord::decode(&text, &self.identity, id),
-            Found::Readable(text) => {
+            SealedBy::New(text) | SealedBy::Old(text) => UserRecord::decode(&text, &self.identity, id),
+            SealedBy::Nobody(text) => {
                 let ours = UserRecord::decode(&text, &self.identity, id);
                 ours.or_else(|problem| match &self.before {
                     Some(before) => UserRecord::decode(&text, before, id),
@@ -175,13 +173,13 @@ impl Rekey {
     }
 
     /// Opens a text with the key that has sealed it. The inner failure is what is wrong with the text.
-    async fn open(&self, place: &Place, text: Secret) -> Result<Result<Found, String>, Error> {
+    async fn open(&self, place: &Place, text: Secret) -> Result<Result<SealedBy, String>, Error> {
         let is_new = matches!(SealedText::read(place, &self.identity, &text), Ok(Some(sealed)) if sealed.sealer() == self.new.0.sealer_id);
         let sealing = if is_new { &self.new } else { &self.old };
         Ok(sealing.open(place, text).await?.map(|opened| match opened {
-            Opened::Sealed(text) if is_new => Found::New(text),
-            Opened::Sealed(text) => Found::Old(text),
-            Opened::Readable(text) => Found::Readable(text),
+            Opened::Sealed(text) if is_new => SealedBy::New(text),
+            Opened::Sealed(text) => SealedBy::Old(text),
+            Opened::Readable(text) => SealedBy::Nobody(text),
         }))
     }
 

@@ -450,6 +450,14 @@ async fn a_permit_that_is_promised_is_used_when_it_is_free() {
     assert_eq!(store.noted(), "take, take, settle 7");
 }
 
+/// Polls a call until it has asked the store.
+async fn asks(call: &mut (impl Future + Unpin), store: &Scripted) {
+    while store.noted().is_empty() {
+        assert!(poll!(&mut *call).is_pending());
+        tokio::task::yield_now().await;
+    }
+}
+
 /// Whose call is dropped, or not polled, leaves it to the next.
 #[tokio::test(start_paused = true)]
 async fn a_permit_that_is_promised_is_used_by_whoever_is_first() {
@@ -460,10 +468,7 @@ async fn a_permit_that_is_promised_is_used_by_whoever_is_first() {
         let client = client(&sandbox, Arc::clone(&store)).await;
         let provisions = client.provisions();
         let mut first = Box::pin(provisions.get(id));
-        while store.noted().is_empty() {
-            assert!(poll!(&mut first).is_pending());
-            tokio::task::yield_now().await;
-        }
+        asks(&mut first, &store).await;
         // It has read the answer.
         for _ in 0..10 {
             assert!(poll!(&mut first).is_pending());
@@ -507,10 +512,7 @@ async fn a_promise_that_is_too_old_is_not_used() {
     let client = client(&sandbox, Arc::clone(&store)).await;
     let provisions = client.provisions();
     let mut stalled = Box::pin(provisions.get(id));
-    while store.noted().is_empty() {
-        assert!(poll!(&mut stalled).is_pending());
-        tokio::task::yield_now().await;
-    }
+    asks(&mut stalled, &store).await;
     assert!(poll!(&mut stalled).is_pending());
     sleep(3 * SECOND).await;
     stalled.await.unwrap();
@@ -526,10 +528,7 @@ async fn a_promise_to_a_call_that_is_not_polled_is_given_back() {
     let client = client(&sandbox, Arc::clone(&store)).await;
     let provisions = client.provisions();
     let mut stalled = Box::pin(provisions.get(id));
-    while store.noted().is_empty() {
-        assert!(poll!(&mut stalled).is_pending());
-        tokio::task::yield_now().await;
-    }
+    asks(&mut stalled, &store).await;
     assert!(poll!(&mut stalled).is_pending());
     sleep(3 * SECOND).await;
     assert_eq!(store.noted(), "take, withdraw [7]");

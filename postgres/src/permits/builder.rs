@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::PostgresPermits;
 use super::counted_by::CountedBy;
-use super::held::Held;
+use super::held::HeldPermits;
 use super::member::{Member, TO_ARRIVE};
 use crate::database::Database;
 
@@ -65,7 +65,7 @@ impl PostgresPermitsBuilder {
             );
             return Err(Error::permits(problem));
         }
-        let (id, held) = (Uuid::new_v4(), Held::default());
+        let (id, held) = (Uuid::new_v4(), HeldPermits::default());
         Ok(PostgresPermits(Arc::new(Member { id, database, counted_by, lease, held })))
     }
 }

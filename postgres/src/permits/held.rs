@@ -7,7 +7,7 @@ use tokio::task::JoinHandle;
 
 /// The permits whose leases are renewed.
 #[derive(Debug, Default)]
-pub(super) struct Held(Mutex<State>);
+pub(super) struct HeldPermits(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -16,7 +16,7 @@ struct State {
     renewal: Option<JoinHandle<()>>,
 }
 
-impl Held {
+impl HeldPermits {
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

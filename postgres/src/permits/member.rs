@@ -11,7 +11,7 @@ use tokio_postgres::types::{ToSql, Type};
 use uuid::Uuid;
 
 use super::counted_by::CountedBy;
-use super::held::Held;
+use super::held::HeldPermits;
 use super::metrics;
 use crate::database::{Database, Value};
 use crate::trouble::Trouble;
@@ -37,7 +37,7 @@ pub(super) struct Member {
     pub(super) database: Database,
     pub(super) counted_by: CountedBy,
     pub(super) lease: Duration,
-    pub(super) held: Held,
+    pub(super) held: HeldPermits,
 }
 
 impl Answer {
@@ -66,20 +66,8 @@ impl Member {
         self.counted_by.windows(window)
     }
 
-    /// Runs a statement with the member's id and values, and measures it.
+    /// Runs a statement, and measures it.
     async fn ask<T: Send + 'static>(
-        &self,
-        name: &'static str,
-        sql: &'static str,
-        values: Vec<Value>,
-        read: impl FnOnce(Vec<Row>) -> Result<T, Trouble> + Send + 'static,
-    ) -> Result<T, Trouble> {
-        let mut all = vec![value(self.id, Type::UUID)];
-        all.extend(values);
-        self.measured(name, sql, all, read).await
-    }
-
-    async fn measured<T: Send + 'static>(
         &self,
         name: &'static str,
         sql: &'static str,
@@ -100,6 +88,7 @@ impl Member {
     ) -> Result<Answer, Trouble> {
         let take = "SELECT permit, wait FROM bunq_partner.take_permit($1, $2, $3, $4, $5, $6, $7, $8)";
         let values = vec![
+            value(member.id, Type::UUID),
             value(windows.clone(), Type::TEXT_ARRAY),
             value(i32::try_from(limit.calls.max(1)).unwrap_or(i32::MAX), Type::INT4),
             value(microseconds(limit.per).max(1), Type::INT8),
@@ -155,6 +144,7 @@ impl Member {
         let claimed = claim.and_then(|claim| claim.limit);
         let calls = |limit: RateLimit| i32::try_from(limit.calls.max(1)).unwrap_or(i32::MAX);
         let values = vec![
+            value(self.id, Type::UUID),
             value(windows.to_vec(), Type::TEXT_ARRAY),
             value(id, Type::INT8),
             value(settlement == Settlement::Admitted, Type::BOOL),
@@ -171,7 +161,8 @@ impl Member {
 
     pub(super) async fn withdraw(&self, windows: Vec<String>, unused: Vec<i64>) {
         let withdraw = "SELECT bunq_partner.withdraw_permits($1, $2, $3)";
-        let values = vec![value(windows, Type::TEXT_ARRAY), value(unused, Type::INT8_ARRAY)];
+        let values =
+            vec![value(self.id, Type::UUID), value(windows, Type::TEXT_ARRAY), value(unused, Type::INT8_ARRAY)];
         // What is not withdrawn by then has ended.
         let withdrawn = timeout(self.lease, self.ask("withdraw", withdraw, values, Ok)).await;
         if let Ok(Err(trouble)) = withdrawn {
@@ -208,7 +199,7 @@ impl Member {
             };
             Ok(OtherSessions::new(times(0)?, times(1)?).not_before(time(database.column(row, 2)?)))
         };
-        self.measured("announce", announce, values, read).await
+        self.ask("announce", announce, values, read).await
     }
 
     /// Returns the permits whose leases have ended before.

@@ -22,9 +22,9 @@ const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// Stores keys and session in a file, which the processes of one machine can share.
 ///
-/// What it says is sealed: see [`KeySealer`](crate::KeySealer). Only its owner can read and write the file (mode 0600). Its folder must exist. A save replaces the whole file, so
-/// that neither a reader nor a crash leaves half of it. Beside it is an empty file with `.lock` after its name, which
-/// is locked while a session is opened; leave it there. A crash during a save leaves a file with `.bunq-partner-tmp`
+/// What it says is sealed: see [`KeySealer`](crate::KeySealer). Only its owner can read and write the file (mode 0600). Its folder must
+/// exist. A save replaces the whole file, so that neither a reader nor a crash leaves half of it. Beside it is an empty file with `.lock`
+/// after its name, which is locked while a session is opened; leave it there. A crash during a save leaves a file with `.bunq-partner-tmp`
 /// after its name; the next save removes it. In a repository, all three belong into `.gitignore`: `/bunq.json*`.
 ///
 /// The file and its lock follow the rule of [`files`](crate::files) for kept files. A file that others may use, that

@@ -33,8 +33,8 @@ impl fmt::Debug for ContextLock {
 /// Stores the keys and the session of a [`Client`](crate::Client) between runs.
 ///
 /// [`FileStore`](crate::FileStore) is the usual choice. Write one of your own for a vault or a database: it stores one
-/// secret, opaque text, which is [sealed](crate::KeySealer), and has one lock. The client holds the lock while it opens a session, so that processes that
-/// share a store share a session too.
+/// secret, opaque text, which is [sealed](crate::KeySealer), and has one lock. The client holds the lock while it opens a session, so that
+/// processes that share a store share a session too.
 ///
 /// The lock and the save are one: `save` gets the lock that its caller holds, and finds its own guard in it with [`ContextLock::guard`].
 /// A store whose lock can be lost, such as one with a lease in a database, saves only while nobody else has taken the lock since.

@@ -185,10 +185,10 @@ impl OtherSessions {
 /// address.
 ///
 /// [`MemoryPermits`](crate::MemoryPermits) is for the clients of one process. For more, use `PostgresPermits` of the crate
-/// `bunq-partner-postgres`, or write one of your own over a database, and set it with [`ClientBuilder::permits`](crate::ClientBuilder::permits). The calls of a client still queue
-/// in the client: only the first call of each operation that has no permit yet asks, when the client's own window has room, and no
-/// other asks meanwhile. A permit belongs to the window, not to the call that has asked: if another call of the client is the first
-/// when the permit is free, that one uses it.
+/// `bunq-partner-postgres`, or write one of your own over a database, and set it with
+/// [`ClientBuilder::permits`](crate::ClientBuilder::permits). The calls of a client still queue in the client: only the first call of each
+/// operation that has no permit yet asks, when the client's own window has room, and no other asks meanwhile. A permit belongs to the
+/// window, not to the call that has asked: if another call of the client is the first when the permit is free, that one uses it.
 ///
 /// A permit counts from the time of its grant until one window after it is settled. If a client dies, its permits must
 /// become free by themselves: give each a lease, renew it until the permit is settled or abandoned, and let the permit

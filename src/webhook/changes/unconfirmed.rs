@@ -41,8 +41,8 @@ impl Objects {
         }
     }
 
-    /// A call waits to be taken unconfirmed, or another one stands for it: whoever knows the path of the receiver can make up ids. If too many
-    /// wait, it is left out, and its entries are returned, which are done.
+    /// A call waits to be taken unconfirmed, or another one stands for it: whoever knows the path of the receiver can make up ids. If too
+    /// many wait, it is left out, and its entries are returned, which are done.
     pub(super) fn have_taken_unconfirmed(&mut self, key: Key) -> Vec<EntryId> {
         let Some(object) = self.known.get_mut(&key) else { return Vec::new() };
         let kind = kind_of_user(&key);
