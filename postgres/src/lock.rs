@@ -35,6 +35,10 @@ const RENEWAL_TIMEOUT: Duration = Duration::from_secs(7);
 /// After what time a lease is renewed again whose connection has ended. Who takes the lock waits for longer.
 const RETRY: Duration = Duration::from_millis(200);
 
+/// How long the server has to answer before its lock is waited for. It is less than the wait for the lock of a user, so that a server that
+/// does not answer is not taken for a lock that is held.
+const TO_ANSWER: Duration = Duration::from_secs(4);
+
 /// The locks of one kind that this process holds or is about to have. One process asks for each name once, with one connection.
 #[derive(Debug, Clone)]
 pub(crate) struct Locks {
@@ -106,7 +110,7 @@ impl Drop for Turn {
 
 /// Takes a lock. It is `None` if the caller is gone before that.
 async fn take<T>(database: Database, turn: Turn, caller: &mut oneshot::Sender<T>) -> Result<Option<Lock>, Trouble> {
-    let Some(connection) = unless_gone(caller, database.connection()).await else { return Ok(None) };
+    let Some(connection) = unless_gone(caller, answering(&database)).await else { return Ok(None) };
     let connection = connection?;
     let holder = format!("process {}", process::id());
     let take = "SELECT bunq_partner.take_lock($1, $2, $3 * interval '1 second')";
@@ -139,6 +143,16 @@ async fn take<T>(database: Database, turn: Turn, caller: &mut oneshot::Sender<T>
     let runtime = Handle::current();
     let renewing = runtime.spawn(renew(Arc::clone(&held))).abort_handle();
     Ok(Some(Lock { held, runtime, renewing }))
+}
+
+/// Returns a connection over which the server answers.
+async fn answering(database: &Database) -> Result<Connection, Trouble> {
+    let answer = async {
+        let connection = database.connection().await?;
+        connection.query("SELECT", &[]).await?;
+        Ok(connection)
+    };
+    timeout(TO_ANSWER, answer).await.unwrap_or_else(|_| Err(Trouble::unanswered(database.place(), TO_ANSWER)))
 }
 
 /// Renews the lease until the lock is dropped or lost.

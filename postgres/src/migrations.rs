@@ -25,10 +25,11 @@ struct Migration {
 }
 
 /// All steps. Each version is the one before and one more.
-const MIGRATIONS: [Migration; 3] = [
+const MIGRATIONS: [Migration; 4] = [
     Migration { version: 1, oldest_reader: 1, sql: include_str!("../migrations/0001_begin.sql") },
     Migration { version: 2, oldest_reader: 1, sql: include_str!("../migrations/0002_permits.sql") },
     Migration { version: 3, oldest_reader: 1, sql: include_str!("../migrations/0003_session_queue.sql") },
+    Migration { version: 4, oldest_reader: 1, sql: include_str!("../migrations/0004_locks.sql") },
 ];
 
 /// The version that this crate needs.
@@ -90,7 +91,7 @@ async fn owner(connection: &Connection, place: &str) -> Result<Option<(String, b
 
 /// Brings the schema to the version that this crate needs.
 pub(crate) async fn migrate(connection: &Connection, place: &str) -> Result<Migrated, Trouble> {
-    connection.execute("BEGIN; SET LOCAL statement_timeout = 0").await?;
+    connection.execute("BEGIN; SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0").await?;
     // One process at a time. The end of the transaction releases it, however it ends.
     connection.execute("SELECT pg_advisory_xact_lock(hashtextextended('bunq-partner migrate', 0))").await?;
     match owner(connection, place).await? {

@@ -109,7 +109,10 @@ const LOCKS: &str = "
     SELECT name, holder, (extract(epoch FROM clock_timestamp() - taken_at) * 1000000)::bigint,
         (extract(epoch FROM clock_timestamp() - renewed_at) * 1000000)::bigint
     FROM bunq_partner.lock
-    WHERE renewed_at > clock_timestamp() - interval '15 s'
+    WHERE renewed_at > clock_timestamp() - interval '15 s' OR EXISTS (
+        SELECT FROM pg_catalog.pg_locks WHERE pid = backend AND locktype = 'advisory' AND granted AND objsubid = 1
+            AND (classid::bigint << 32) | objid::bigint = bunq_partner.lock_key(name)
+    )
     ORDER BY name";
 
 const MEMBERS: &str = "

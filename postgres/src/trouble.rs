@@ -111,6 +111,9 @@ fn refused(error: &DbError) -> String {
         | &SqlState::UNDEFINED_COLUMN
         | &SqlState::UNDEFINED_OBJECT
         | &SqlState::INVALID_SCHEMA_NAME => "its schema is not the one that is needed: migrate it",
+        &SqlState::OBJECT_IN_USE => {
+            "end it there with pg_terminate_backend, and have all processes connect as one user"
+        }
         &SqlState::DISK_FULL => "its disk is full: make room there",
         &SqlState::TOO_MANY_CONNECTIONS => {
             "it has no connection left: raise its max_connections, or run fewer processes"

@@ -129,9 +129,9 @@ struct Holder {
 }
 
 impl Holder {
-    fn start(test: &TestDatabase) -> Self {
+    fn start(url: String) -> Self {
         let mut process = Command::new(std::env::current_exe().unwrap());
-        process.args(["contexts::holder", "--exact", "--ignored", "--nocapture"]).env(DATABASE, test.url());
+        process.args(["contexts::holder", "--exact", "--ignored", "--nocapture"]).env(DATABASE, url);
         let mut process = process.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let (input, output) = (process.stdin.take().unwrap(), BufReader::new(process.stdout.take().unwrap()));
         let mut holder = Self { process, input, output };
@@ -176,7 +176,7 @@ async fn holder() {
 async fn the_lock_of_a_process_that_was_killed_is_free() {
     test_timeout::start();
     let Some(test) = TestDatabase::migrated().await else { return };
-    let mut holder = Holder::start(&test);
+    let mut holder = Holder::start(test.url());
     until(&test, "count(*) = 1 FROM pg_locks WHERE locktype = 'advisory' AND granted").await;
     holder.process.kill().unwrap();
     // Nobody waits, who could take it over.
@@ -188,7 +188,7 @@ async fn the_lock_of_a_process_that_was_killed_is_free() {
 async fn who_stood_still_cannot_save_over_what_came_after() {
     test_timeout::start();
     let Some(test) = TestDatabase::migrated().await else { return };
-    let mut holder = Holder::start(&test);
+    let mut holder = Holder::start(test.url());
     holder.signal("STOP");
     let store = machine(&test).await;
     let lock = store.lock().await.unwrap();
@@ -199,6 +199,55 @@ async fn who_stood_still_cannot_save_over_what_came_after() {
     let refused = holder.wait_for("refused");
     assert!(refused.contains("no longer holds the lock `context partner` for this process"), "{refused}");
     assert_eq!(store.load().await.unwrap(), Some("of the next".into()));
+}
+
+/// The end of a lease is counted from its last renewal: who waits for a short time only takes the lock over too.
+#[tokio::test]
+async fn a_lease_is_over_however_often_its_lock_is_asked_for() {
+    test_timeout::start();
+    let Some(test) = TestDatabase::migrated().await else { return };
+    // Whoever counts from when it asks waits for an hour.
+    let take = "SELECT bunq_partner.take_lock('context partner', 'another', '1 hour') IS NOT NULL";
+    let renewed =
+        |ago| test.sql(&format!("UPDATE bunq_partner.lock SET renewed_at = clock_timestamp() - interval '{ago}'"));
+    for (ago, answers) in [("2 hours", &["t"][..]), ("3599 s", &["f", "t"])] {
+        let holder = Holder::start(test.url());
+        holder.signal("STOP");
+        renewed(ago);
+        let locks = test.connect().await.status().await.unwrap().locks;
+        assert_eq!(locks.len(), 1, "a lock that blocks is seen: {locks:?}");
+        assert!(answers.iter().all(|answer| test.sql(take) == *answer), "{ago}");
+        renewed("1 day");
+    }
+}
+
+#[tokio::test]
+async fn a_holder_of_another_role_is_named() {
+    test_timeout::start();
+    let Some(test) = TestDatabase::migrated().await else { return };
+    let holder = Holder::start(test.owner_url());
+    holder.signal("STOP");
+    test.sql("UPDATE bunq_partner.lock SET renewed_at = clock_timestamp() - interval '1 hour'");
+    let error = machine(&test).await.lock().await.unwrap_err();
+    let process = holder.process.id();
+    let backend = test.sql("SELECT backend FROM bunq_partner.lock");
+    let expected = format!(
+        "refuses this (the lock \"context partner\" is held by another role: bunq-partner, process {process}, backend {backend}, \
+         SQLSTATE 55006): end it there with pg_terminate_backend, and have all processes connect as one user"
+    );
+    assert!(error.to_string().ends_with(&expected), "{error}");
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_answer_is_no_lock_that_is_held() {
+    test_timeout::start();
+    let Some(test) = TestDatabase::migrated().await else { return };
+    let proxy = Proxy::start(&test).await;
+    let store = PostgresStore::new(&Database::connect(proxy.url(&test)).await.unwrap(), "partner");
+    proxy.stall();
+    let error = store.lock().await.unwrap_err();
+    assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Context, true));
+    assert!(error.to_string().contains("has not answered within 4s"), "{error}");
 }
 
 /// The backend of the lock has the advisory lock, and is another than this.
