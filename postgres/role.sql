@@ -16,6 +16,7 @@ GRANT USAGE ON SCHEMA bunq_partner TO bunq_partner_service;
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA bunq_partner TO bunq_partner_service;
 REVOKE INSERT, UPDATE, DELETE ON bunq_partner.schema_version FROM bunq_partner_service;
 GRANT USAGE ON ALL SEQUENCES IN SCHEMA bunq_partner TO bunq_partner_service;
+GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA bunq_partner TO bunq_partner_service;
 
 -- What later migrations make, as the owner of the schema.
 DO $$
@@ -25,5 +26,6 @@ DECLARE
 BEGIN
     EXECUTE of_owner || 'GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO bunq_partner_service';
     EXECUTE of_owner || 'GRANT USAGE ON SEQUENCES TO bunq_partner_service';
+    EXECUTE of_owner || 'GRANT EXECUTE ON FUNCTIONS TO bunq_partner_service';
 END
 $$;

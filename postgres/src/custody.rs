@@ -9,7 +9,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
 use crate::connection::Values;
-use crate::database::{Database, Value};
+use crate::database::{Database, Value, select_text};
 use crate::lock::{Lock, Locks};
 use crate::trouble::Trouble;
 
@@ -98,7 +98,7 @@ impl Custody for PostgresCustody {
     }
 
     fn load(&self, id: ProvisionId) -> BoxFuture<'_, Result<Option<Secret>, Error>> {
-        let load = "SELECT text FROM bunq_partner.custody_record WHERE custody = $1 AND provision_id = $2";
+        let load = select_text!("custody_record WHERE custody = $1 AND provision_id = $2");
         Box::pin(async move {
             let rows = self.database.query(load, self.of_user(id)).await;
             let text = rows.and_then(|rows| rows.first().map(|row| self.database.secret(row, 0)).transpose());

@@ -25,6 +25,14 @@ const MAX_STATEMENTS: usize = 4;
 /// The oldest version of PostgreSQL that is used, 13.
 const OLDEST_SERVER: i32 = 130_000;
 
+/// The statement that reads a text of a table, up to 1 MiB, which is far more than is kept.
+macro_rules! select_text {
+    ($rest:literal) => {
+        concat!("SELECT CASE WHEN octet_length(text) <= 1048576 THEN text END FROM bunq_partner.", $rest)
+    };
+}
+pub(crate) use select_text;
+
 /// A value of a statement, with its type.
 pub(crate) type Value = (Box<dyn ToSql + Send + Sync>, Type);
 
@@ -158,10 +166,11 @@ impl Database {
         column(self.place(), row, index)
     }
 
-    /// Reads a text that was kept as bytes.
+    /// Reads a text that was kept as bytes, as [`select_text!`] has it.
     pub(crate) fn secret(&self, row: &Row, index: usize) -> Result<Secret, Trouble> {
-        let text = String::from_utf8(self.column(row, index)?);
-        text.map(Secret::new).map_err(|_| Trouble::new(self.place(), "has a text that is not UTF-8: it is damaged"))
+        let damaged = |how| Trouble::new(self.place(), format_args!("has a text that is {how}: it is damaged"));
+        let bytes = self.column::<Option<Vec<u8>>>(row, index)?.ok_or_else(|| damaged("longer than 1 MiB"))?;
+        String::from_utf8(bytes).map(Secret::new).map_err(|_| damaged("not UTF-8"))
     }
 
     /// Checks that the server can be used, with a connection that is returned then.
@@ -179,8 +188,8 @@ impl Database {
             }
         }
         let second = self.connection().await?;
-        let mut backends = [0; 4];
-        for (index, connection) in [&first, &second, &first, &second].into_iter().enumerate() {
+        let mut backends = [0; 5];
+        for (index, connection) in [&first, &second, &second, &first, &first].into_iter().enumerate() {
             for row in connection.query("SELECT pg_backend_pid()", &[]).await? {
                 backends[index] = self.column(&row, 0)?;
             }
@@ -222,9 +231,10 @@ fn borrowed(values: &[Value]) -> Vec<(&(dyn ToSql + Sync), Type)> {
     values.iter().map(|(value, kind)| (&**value as &(dyn ToSql + Sync), kind.clone())).collect()
 }
 
-/// Whether two connections that were asked in turn have a backend each, and keep it.
-fn is_of_each([first, second, first_again, second_again]: [i32; 4]) -> bool {
-    first != second && first == first_again && second == second_again
+/// Whether two connections have a backend each, and keep it. The second was asked twice in a row, and then the first: a pooler that hands
+/// out its backends in turn, however many, does not answer so.
+fn is_of_each([first, second, second_again, first_again, first_once_more]: [i32; 5]) -> bool {
+    first != second && second == second_again && first == first_again && first == first_once_more
 }
 
 impl fmt::Debug for Database {
@@ -240,9 +250,13 @@ mod tests {
     #[test]
     fn a_pooler_that_shares_connections_is_found() {
         test_timeout::start();
-        assert!(is_of_each([7, 8, 7, 8]));
-        for shared in [[7, 7, 7, 7], [7, 8, 8, 7], [7, 8, 9, 8], [7, 8, 7, 9]] {
+        assert!(is_of_each([7, 8, 8, 7, 7]));
+        for shared in [[7, 7, 7, 7, 7], [7, 8, 7, 8, 7], [7, 8, 9, 7, 7], [7, 8, 8, 9, 7], [7, 8, 8, 7, 8]] {
             assert!(!is_of_each(shared), "{shared:?}");
+        }
+        for backends in 1..10 {
+            let in_turn = std::array::from_fn(|index| index as i32 % backends);
+            assert!(!is_of_each(in_turn), "{in_turn:?}");
         }
     }
 }

@@ -11,4 +11,8 @@ WHERE relnamespace = 'bunq_partner'::pg_catalog.regnamespace
         WHEN 'S' THEN pg_catalog.has_sequence_privilege(pg_class.oid, privilege)
         ELSE pg_catalog.has_table_privilege(pg_class.oid, privilege)
     END
-ORDER BY relname, privilege
+UNION ALL
+SELECT format('EXECUTE on bunq_partner.%s', proname)
+FROM pg_catalog.pg_proc
+WHERE pronamespace = 'bunq_partner'::pg_catalog.regnamespace AND NOT pg_catalog.has_function_privilege(oid, 'EXECUTE')
+ORDER BY 1

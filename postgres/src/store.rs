@@ -5,7 +5,7 @@ use std::fmt;
 use bunq_partner::{BoxFuture, ContextLock, ContextStore, Error, Secret};
 use tokio_postgres::types::Type;
 
-use crate::database::Database;
+use crate::database::{Database, select_text};
 use crate::lock::{Lock, Locks};
 use crate::trouble::Trouble;
 
@@ -56,7 +56,7 @@ impl ContextStore for PostgresStore {
     }
 
     fn load(&self) -> BoxFuture<'_, Result<Option<Secret>, Error>> {
-        let load = "SELECT text FROM bunq_partner.context WHERE name = $1";
+        let load = select_text!("context WHERE name = $1");
         Box::pin(async move {
             let rows = self.database.query(load, vec![(Box::new(self.name.clone()), Type::TEXT)]).await;
             let text = rows.and_then(|rows| rows.first().map(|row| self.database.secret(row, 0)).transpose());

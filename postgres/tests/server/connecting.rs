@@ -55,11 +55,14 @@ async fn errors_name_the_cause_and_the_remedy() {
         )
     );
     test.grant();
-    test.sql("REVOKE DELETE ON bunq_partner.lock, bunq_partner.context FROM bunq_partner_service");
+    test.sql(
+        "REVOKE DELETE ON bunq_partner.lock, bunq_partner.context FROM bunq_partner_service;
+        REVOKE EXECUTE ON FUNCTION bunq_partner.take_lock FROM PUBLIC, bunq_partner_service",
+    );
     assert_eq!(
         refusal(&test.url()).await,
         format!(
-            "{place} does not grant the role DELETE on bunq_partner.context, DELETE on bunq_partner.lock: run role.sql of bunq-partner-postgres"
+            "{place} does not grant the role DELETE on bunq_partner.context, DELETE on bunq_partner.lock, EXECUTE on bunq_partner.take_lock: run role.sql of bunq-partner-postgres"
         )
     );
     test.grant();
