@@ -181,4 +181,8 @@ impl Custody for PostgresCustody {
         let entry = select_entries!("provision_id = $2");
         Box::pin(async move { Ok(self.entries(entry, self.of_user(id)).await?.pop()) })
     }
+
+    fn may_have_readable_texts(&self) -> bool {
+        false
+    }
 }

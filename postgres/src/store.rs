@@ -83,4 +83,8 @@ impl ContextStore for PostgresStore {
             Ok(ContextLock::new(lock))
         })
     }
+
+    fn may_have_readable_texts(&self) -> bool {
+        false
+    }
 }

@@ -145,6 +145,12 @@ pub trait Custody: fmt::Debug + Send + Sync + 'static {
     ///
     /// Like [`list`](Self::list).
     fn entry(&self, id: ProvisionId) -> BoxFuture<'_, Result<Option<CustodyEntry>, Error>>;
+
+    /// Whether there may be texts that a version before has kept, which are readable. A custody that is newer than that returns `false`:
+    /// a text that is not sealed is refused then, as one that somebody else has put there.
+    fn may_have_readable_texts(&self) -> bool {
+        true
+    }
 }
 
 impl<T: Custody + ?Sized> Custody for Arc<T> {
@@ -187,5 +193,9 @@ impl<T: Custody + ?Sized> Custody for Arc<T> {
 
     fn entry(&self, id: ProvisionId) -> BoxFuture<'_, Result<Option<CustodyEntry>, Error>> {
         (**self).entry(id)
+    }
+
+    fn may_have_readable_texts(&self) -> bool {
+        (**self).may_have_readable_texts()
     }
 }

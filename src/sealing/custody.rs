@@ -23,7 +23,7 @@ impl SealedCustody {
     }
 
     fn place(&self, id: ProvisionId) -> Place {
-        Place::of_user(id, self.custody.name_of(id))
+        Place::of_user(id, &*self.custody)
     }
 }
 

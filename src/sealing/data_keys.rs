@@ -2,17 +2,23 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::sync::OnceCell;
+use tokio::time::timeout;
 use tracing::Span;
 
 use super::cipher::random_secret;
 use super::key_sealer::KeySealer;
 use crate::error::Error;
 use crate::sync::lock;
+use crate::text::duration;
 use crate::transport::credentials::BoxFuture;
 use crate::transport::runtime;
 use crate::types::Secret;
+
+/// A sealer that has not answered by then is asked again by whoever needs the key next.
+const TO_ANSWER: Duration = Duration::from_secs(30);
 
 /// How many data keys are remembered, so that the sealer is not asked again.
 const REMEMBERED: usize = 64;
@@ -65,7 +71,7 @@ impl DataKeys {
     async fn make(&self) -> Result<DataKey, Error> {
         let secret = random_secret();
         let secret = secret.map_err(|error| Error::internal("a data key cannot be made").with_source(error))?;
-        let sealed = self.0.sealer.seal(&secret).await?.into();
+        let sealed = self.in_time(self.0.sealer.seal(&secret)).await?.into();
         Ok(DataKey { sealed, secret })
     }
 
@@ -83,10 +89,17 @@ impl DataKeys {
         }
         let keys = self.clone();
         let open = async move {
-            let secret = keys.0.sealer.open(&sealed).await?;
+            let secret = keys.in_time(keys.0.sealer.open(&sealed)).await?;
             Ok(secret.map(|secret| DataKey { sealed, secret }))
         };
         in_task(Box::pin(async move { known.get_or_try_init(|| open).await.cloned() })).await
+    }
+
+    async fn in_time<T>(&self, answer: BoxFuture<'_, Result<T, Error>>) -> Result<T, Error> {
+        timeout(TO_ANSWER, answer).await.unwrap_or_else(|_| {
+            let (id, within) = (self.0.sealer.id(), duration(TO_ANSWER));
+            Err(Error::unavailable(format_args!("the key `{}` has not answered within {within}", id.escape_debug())))
+        })
     }
 
     fn known(&self, sealed: Vec<u8>) -> (Arc<[u8]>, Known) {

@@ -18,7 +18,8 @@ const API_KEY: &str = "api-key:";
 /// Seals the data keys under which a client seals what it keeps: see [`ClientBuilder::key_sealer`](crate::ClientBuilder::key_sealer).
 ///
 /// The default is [`ApiKeySealer`]. Write one of your own over a key in a vault or a hardware module. It is asked to seal one data key
-/// for each process at most, and to open each data key once; a client remembers 64. What it seals is stored beside each text.
+/// for each process at most, and to open each data key once; a client remembers 64. What it seals is stored beside each text. Use its key for
+/// nothing else, and let nobody seal with it who may not open: a client seals on with the data key of the first text that it has opened.
 ///
 /// Make errors with [`Error::context`], and with [`Error::unavailable`] if the vault cannot be reached now. No method may block its thread.
 ///

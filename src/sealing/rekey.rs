@@ -105,11 +105,13 @@ impl Rekey {
     }
 
     async fn context(&self, store: &dyn ContextStore) -> Result<Outcome, Error> {
-        let place = Place::of_context(store.name());
+        let place = Place::of_context(store);
         let lock = store.lock().await?;
         let text = match store.load().await {
             Ok(Some(text)) => text,
             Ok(None) => return Ok(Outcome::Gone),
+            // It says nothing of the text.
+            Err(error) if error.is_retryable() => return Err(error),
             Err(error) => return Ok(Outcome::Refused(error)),
         };
         let kept = match self.open(&place, text).await? {
@@ -135,12 +137,13 @@ impl Rekey {
     }
 
     async fn user(&self, custody: &dyn Custody, id: ProvisionId) -> Result<Outcome, Error> {
-        let place = Place::of_user(id, custody.name_of(id));
+        let place = Place::of_user(id, custody);
         let refused = |problem: String| Ok(Outcome::Refused(place.refused(problem)));
         let lock = custody.lock(id).await?;
         let text = match custody.load(id).await {
             Ok(Some(text)) => text,
             Ok(None) => return Ok(Outcome::Gone),
+            Err(error) if error.is_retryable() => return Err(error),
             Err(error) => return Ok(Outcome::Refused(error)),
         };
         let kept = match self.open(&place, text).await? {

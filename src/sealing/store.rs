@@ -30,7 +30,7 @@ impl ContextStore for SealedStore {
     fn load(&self) -> BoxFuture<'_, Result<Option<Secret>, Error>> {
         Box::pin(async {
             match self.store.load().await? {
-                Some(text) => self.sealing.opened(&Place::of_context(self.name()), text).await.map(Some),
+                Some(text) => self.sealing.opened(&Place::of_context(&*self.store), text).await.map(Some),
                 None => Ok(None),
             }
         })
@@ -38,7 +38,7 @@ impl ContextStore for SealedStore {
 
     fn save<'a>(&'a self, lock: &'a ContextLock, context: Secret) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(async move {
-            let sealed = self.sealing.seal(&Place::of_context(self.name()), &context).await?;
+            let sealed = self.sealing.seal(&Place::of_context(&*self.store), &context).await?;
             self.store.save(lock, sealed).await
         })
     }

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use futures_util::future::{join_all, poll_immediate};
 use serde_json::{Value, json};
 
+use super::text::Kind;
 use super::*;
 use crate::custody::UserRecord;
 use crate::environment::Environment;
@@ -34,11 +35,11 @@ fn id(id: u64) -> ProvisionId {
 }
 
 fn user(number: u64) -> Place {
-    Place::of_user(id(number), format!("the record of provision {number}"))
+    Place { kind: Kind::User(id(number)), name: format!("the record of provision {number}"), may_be_readable: true }
 }
 
 fn context() -> Place {
-    Place::of_context("the store".to_owned())
+    Place { kind: Kind::Context, name: "the store".to_owned(), may_be_readable: true }
 }
 
 /// What opening a text says against it.
@@ -245,11 +246,34 @@ async fn a_text_of_another_key_or_version_is_named() {
 async fn a_readable_text_of_an_earlier_version_is_opened_as_it_is() {
     test_timeout::start();
     let ours = sealing(API_KEY);
-    for (place, text) in [(user(7), READABLE_USER), (context(), READABLE_CONTEXT), (user(7), "damaged")] {
+    for (place, text) in [(user(7), READABLE_USER), (context(), READABLE_CONTEXT)] {
         assert_eq!(ours.opened(&place, text.into()).await.unwrap().expose(), text);
     }
     assert!(UserRecord::decode(&READABLE_USER.into(), &identity(API_KEY), id(7)).is_ok());
     assert!(crate::session::context::Stored::decode(&READABLE_CONTEXT.into(), &identity(API_KEY)).is_ok());
+}
+
+/// Whoever can write to a store has no key, and so can put nothing there that is used.
+#[tokio::test]
+async fn a_readable_text_is_one_of_format_1_where_there_may_be_one() {
+    test_timeout::start();
+    let ours = sealing(API_KEY);
+    for (place, text, member) in
+        [(user(7), READABLE_USER, "bunq_partner_user"), (context(), READABLE_CONTEXT, "format")]
+    {
+        let mut edited: Value = serde_json::from_str(text).unwrap();
+        for (other, value) in [("version", json!(5)), ("format", json!("x")), ("bunq_partner_user", json!([]))] {
+            let mut planted = edited.clone();
+            planted[other] = value;
+            planted[member] = json!(2);
+            assert!(refusal(&ours, &place, planted.to_string()).await.contains("is damaged (line 1"), "{planted}");
+        }
+        edited[member] = json!(0);
+        assert!(refusal(&ours, &place, edited.to_string()).await.contains("is damaged (format 0)"));
+        let new = Place { may_be_readable: false, ..place };
+        let refused = refusal(&ours, &new, text).await;
+        assert!(refused.contains(" is not sealed, as all that is kept there, and was left as it is: "), "{refused}");
+    }
 }
 
 #[tokio::test]

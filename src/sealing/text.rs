@@ -8,9 +8,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::cipher;
 use super::key_sealer::fingerprint_in;
-use crate::custody::REMEDY;
+use crate::custody::{Custody, REMEDY};
 use crate::error::Error;
-use crate::session::context::Identity;
+use crate::session::context::{ContextStore, Identity};
 use crate::types::{ProvisionId, Secret, from_json};
 
 /// The format of sealed texts, and the newest that this version reads. Texts of format 1 are readable.
@@ -21,24 +21,35 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Where a text is kept.
 pub(super) struct Place {
-    kind: Kind,
+    pub(super) kind: Kind,
     /// How errors name it.
-    name: String,
+    pub(super) name: String,
+    /// A text of an earlier version may be there.
+    pub(super) may_be_readable: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     Context,
     User(ProvisionId),
 }
 
-/// The part that every format has, sealed or not.
+/// The part that every format of a context has, sealed or not. Nothing else decides whether a text is taken for a readable one.
 #[derive(Deserialize)]
-struct Header {
-    format: Option<u64>,
-    bunq_partner_user: Option<u64>,
-    /// Those of format 1 do not have it.
-    version: Option<String>,
+struct ContextHeader {
+    format: u64,
+}
+
+/// The same of a user.
+#[derive(Deserialize)]
+struct UserHeader {
+    bunq_partner_user: u64,
+}
+
+/// Those of format 1 do not have it.
+#[derive(Deserialize)]
+struct Writer {
+    version: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -63,17 +74,18 @@ pub(super) struct SealedText {
 }
 
 impl Place {
-    pub(super) fn of_context(name: String) -> Self {
-        Self { kind: Kind::Context, name }
+    pub(super) fn of_context(store: &dyn ContextStore) -> Self {
+        Self { kind: Kind::Context, name: store.name(), may_be_readable: store.may_have_readable_texts() }
     }
 
-    pub(super) fn of_user(id: ProvisionId, name: String) -> Self {
-        Self { kind: Kind::User(id), name }
+    pub(super) fn of_user(id: ProvisionId, custody: &dyn Custody) -> Self {
+        let may_be_readable = custody.may_have_readable_texts();
+        Self { kind: Kind::User(id), name: custody.name_of(id), may_be_readable }
     }
 
     /// An error about the text, of which the problem ends the sentence.
     pub(super) fn refused(&self, problem: impl fmt::Display) -> Error {
-        let Self { kind, name } = self;
+        let Self { kind, name, .. } = self;
         match kind {
             Kind::Context => Error::context(format_args!("{name}: the stored context {problem}")),
             Kind::User(_) => Error::context(format_args!("{name} {problem}")),
@@ -81,11 +93,14 @@ impl Place {
     }
 
     pub(super) fn damaged(&self, what: &str) -> String {
-        let remedy = match self.kind {
+        format!("is damaged ({what}) and was left as it is: {}", self.remedy())
+    }
+
+    fn remedy(&self) -> &'static str {
+        match self.kind {
             Kind::Context => "remove it, and the client makes a new one",
             Kind::User(_) => REMEDY,
-        };
-        format!("is damaged ({what}) and was left as it is: {remedy}")
+        }
     }
 
     fn store(&self) -> &'static str {
@@ -134,32 +149,37 @@ impl SealedText {
     /// The problem, as the end of a sentence about the text, and what to do.
     pub(super) fn read(place: &Place, identity: &Identity, text: &Secret) -> Result<Option<Self>, String> {
         let json = text.expose().as_bytes();
-        // Whoever reads a text that is not sealed says what is wrong with it.
-        let Ok(Header { format, bunq_partner_user, version }) = from_json(json) else { return Ok(None) };
+        // The message may quote the text, so only the position is shown.
+        let broken =
+            |error: serde_json::Error| place.damaged(&format!("line {}, column {}", error.line(), error.column()));
         let format = match place.kind {
-            Kind::Context => format,
-            Kind::User(_) => bunq_partner_user,
+            Kind::Context => from_json(json).map(|ContextHeader { format }| format),
+            Kind::User(_) => from_json(json).map(|UserHeader { bunq_partner_user }| bunq_partner_user),
         };
-        match format {
-            Some(FORMAT) => {}
-            Some(format) if format > FORMAT => {
-                let (by, remedy) = match version {
-                    Some(version) => (
+        match format.map_err(broken)? {
+            FORMAT => {}
+            1 if place.may_be_readable => return Ok(None),
+            1 => {
+                return Err(format!(
+                    "is not sealed, as all that is kept there, and was left as it is: {}",
+                    place.remedy()
+                ));
+            }
+            format if format < FORMAT => return Err(place.damaged(&format!("format {format}"))),
+            format => {
+                let (by, remedy) = match from_json(json) {
+                    Ok(Writer { version }) => (
                         format!(" of version {} of bunq-partner", version.escape_debug()),
                         "use that version or a later one",
                     ),
-                    None => (String::new(), "use the version that wrote it"),
+                    Err(_) => (String::new(), "use the version that wrote it"),
                 };
                 return Err(format!(
                     "has format {format}{by}, but this version ({VERSION}) knows formats up to {FORMAT}; it was left as it is: {remedy}"
                 ));
             }
-            Some(_) | None => return Ok(None),
         }
-        let sealed: Self = from_json(json).map_err(|error| {
-            // The message may quote the text, so only the position is shown.
-            place.damaged(&format!("line {}, column {}", error.line(), error.column()))
-        })?;
+        let sealed: Self = from_json(json).map_err(broken)?;
         if let Some((what, belongs)) = identity.other_bank(&sealed.environment, &sealed.base_url) {
             return Err(format!("{belongs} and was left as it is: use {} for each {what}", place.store()));
         }

@@ -111,6 +111,12 @@ pub trait ContextStore: fmt::Debug + Send + Sync + 'static {
     /// [`ErrorKind::Context`](crate::ErrorKind::Context) if it cannot be taken, and [`ErrorKind::Busy`](crate::ErrorKind::Busy) if this
     /// gives up because somebody else holds it.
     fn lock(&self) -> BoxFuture<'_, Result<ContextLock, Error>>;
+
+    /// Whether there may be texts that a version before has kept, which are readable. A store that is newer than that returns `false`:
+    /// a text that is not sealed is refused then, as one that somebody else has put there.
+    fn may_have_readable_texts(&self) -> bool {
+        true
+    }
 }
 
 impl<T: ContextStore + ?Sized> ContextStore for Arc<T> {
@@ -128,5 +134,9 @@ impl<T: ContextStore + ?Sized> ContextStore for Arc<T> {
 
     fn lock(&self) -> BoxFuture<'_, Result<ContextLock, Error>> {
         (**self).lock()
+    }
+
+    fn may_have_readable_texts(&self) -> bool {
+        (**self).may_have_readable_texts()
     }
 }
