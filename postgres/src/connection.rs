@@ -44,6 +44,12 @@ pub(crate) fn column<'a, T: FromSql<'a>>(place: &str, row: &'a Row, index: usize
     row.try_get(index).map_err(|error| Trouble::of(place, &error))
 }
 
+/// The runtime that drives what is done with the database `place`.
+pub(crate) fn runtime_for(place: &str) -> Result<Handle, Trouble> {
+    let problem = "cannot be used here: there is no Tokio runtime with I/O and time";
+    Handle::try_current().map_err(|_| Trouble::new(place, problem))
+}
+
 /// Makes connections, and keeps those that may be used again.
 pub(crate) struct Pool {
     target: Target,
@@ -82,8 +88,7 @@ impl Pool {
 
     /// Returns a connection that is idle, or makes one.
     pub(crate) async fn connection(self: &Arc<Self>) -> Result<Connection, Trouble> {
-        let problem = "cannot be used here: there is no Tokio runtime with I/O and time";
-        let runtime = Handle::try_current().map_err(|_| Trouble::new(self.place(), problem))?.id();
+        let runtime = runtime_for(self.place())?.id();
         let open = match self.idle_of(runtime) {
             Some(open) => open,
             None => self.connect().await?,

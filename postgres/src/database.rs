@@ -1,20 +1,21 @@
 //! A database that several machines use.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::future::poll_fn;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
 use bunq_partner::{Error, Secret};
+use tokio::runtime::Id;
 use tokio::sync::{Semaphore, oneshot};
-use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use tokio_postgres::Row;
 use tokio_postgres::types::{FromSql, ToSql, Type};
 
-use crate::connection::{Connection, Pool, column};
+use crate::connection::{Connection, Pool, column, runtime_for};
 use crate::migrations::{self, Migrated};
 use crate::trouble::Trouble;
 use crate::url::Target;
@@ -71,7 +72,8 @@ pub struct Database(Arc<Inner>);
 
 struct Inner {
     pool: Arc<Pool>,
-    statements: Arc<Semaphore>,
+    /// The turns of the statements of each runtime, as each has its connections: one that is not run keeps none from others.
+    turns: Mutex<HashMap<Id, Arc<Semaphore>>>,
 }
 
 impl Database {
@@ -108,9 +110,18 @@ impl Database {
     async fn open(url: &Secret) -> Result<Self, Error> {
         let target = Target::parse(url)?;
         let trust = target.trust.clone();
-        let tls = spawn_blocking(move || trust.connector()).await.map_err(Error::context)??;
+        let runtime = runtime_for(&target.place).map_err(Trouble::context)?;
+        let tls = runtime.spawn_blocking(move || trust.connector()).await.map_err(Error::context)??;
         let pool = Arc::new(Pool::new(target, tls));
-        Ok(Self(Arc::new(Inner { pool, statements: Arc::new(Semaphore::new(MAX_STATEMENTS)) })))
+        Ok(Self(Arc::new(Inner { pool, turns: Mutex::default() })))
+    }
+
+    /// The turns of the statements of a runtime.
+    fn turns_in(&self, runtime: Id) -> Arc<Semaphore> {
+        let mut turns = self.0.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        // A runtime that has ended leaves none in use.
+        turns.retain(|id, turns| *id == runtime || turns.available_permits() < MAX_STATEMENTS);
+        Arc::clone(turns.entry(runtime).or_insert_with(|| Arc::new(Semaphore::new(MAX_STATEMENTS))))
     }
 
     /// Names the database in errors, without a secret: `the database acme at db.example.com:5432`.
@@ -138,8 +149,9 @@ impl Database {
     ) -> Result<T, Trouble> {
         let database = self.clone();
         let (mut caller, answer) = oneshot::channel();
-        tokio::spawn(async move {
-            let turn = Arc::clone(&database.0.statements).acquire_owned();
+        let runtime = runtime_for(self.place())?;
+        let turn = self.turns_in(runtime.id()).acquire_owned();
+        runtime.spawn(async move {
             let Some(_turn) = unless_gone(&mut caller, turn).await else { return };
             let rows = async { database.connection().await?.query(sql, &borrowed(&values)).await };
             // The caller may be gone.

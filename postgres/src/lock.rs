@@ -19,7 +19,7 @@ use tokio::time::{sleep, timeout};
 use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 
-use crate::connection::{Connection, Values};
+use crate::connection::{Connection, Values, runtime_for};
 use crate::database::{Database, unless_gone};
 use crate::trouble::Trouble;
 
@@ -78,10 +78,11 @@ impl Locks {
     /// Waits until nobody else has the lock of `name`, and takes it. The turn in this process lasts until the server waits no more for
     /// a caller that is gone: so there is one waiting connection for each name.
     pub(crate) async fn take(&self, name: String) -> Result<Lock, Trouble> {
+        let runtime = runtime_for(self.database.place())?;
         let turn = self.turn(name).await;
         let database = self.database.clone();
         let (mut caller, lock) = oneshot::channel();
-        tokio::spawn(async move {
+        runtime.spawn(async move {
             let taken = take(database, turn, &mut caller).await;
             // A lock that the caller does not get is released.
             let _ = taken.transpose().map(|taken| caller.send(taken));

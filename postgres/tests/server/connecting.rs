@@ -1,7 +1,9 @@
 //! What is checked when a database is connected to, and what errors say.
 
-use bunq_partner::ErrorKind;
-use bunq_partner_postgres::Database;
+use std::task::{Context, Poll, Waker};
+
+use bunq_partner::{ContextStore as _, ErrorKind};
+use bunq_partner_postgres::{Database, PostgresStore};
 
 use crate::common::{PASSWORD, TestDatabase, or_left_out};
 
@@ -91,4 +93,33 @@ async fn a_pooler_that_shares_connections_is_refused() {
     );
     let apart = test.server.pooler("session").unwrap();
     Database::connect(url(apart.port)).await.unwrap();
+}
+
+/// A runtime that is not run, with as many statements as run at a time, and none at all.
+#[test]
+fn each_runtime_has_its_own_statements() {
+    test_timeout::start();
+    let Some(test) = TestDatabase::empty() else { return };
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (idle, busy) = (runtime(), runtime());
+    let database = idle.block_on(async {
+        Database::migrate(test.owner_url()).await.unwrap();
+        test.grant();
+        let database = test.connect().await;
+        for _ in 0..4 {
+            let store = PostgresStore::new(&database, "partner");
+            tokio::spawn(async move { store.load().await });
+        }
+        // They begin, and no answer can be there before the runtime looks for it.
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        database
+    });
+    let store = PostgresStore::new(&database, "partner");
+    assert_eq!(busy.block_on(store.load()).unwrap(), None);
+    let Poll::Ready(Err(error)) = store.load().as_mut().poll(&mut Context::from_waker(Waker::noop())) else {
+        panic!("there is no runtime")
+    };
+    assert!(error.to_string().ends_with("cannot be used here: there is no Tokio runtime with I/O and time"), "{error}");
 }
