@@ -286,6 +286,20 @@ async fn a_clock_that_is_set_back_after_a_restart_closes_a_window_once() {
     assert_eq!(closed(), "663");
 }
 
+/// One that was made by an announcement, for no lease, is closed as long as the leases of those that take permits require.
+#[tokio::test]
+async fn a_window_is_closed_for_the_longest_lease_after_a_restart() {
+    test_timeout::start();
+    let Some(test) = TestDatabase::migrated().await else { return };
+    test.sql("INSERT INTO bunq_partner.permit_servers VALUES (now() - interval '1 day', '-infinity')");
+    test.sql("SELECT bunq_partner.announce_sessions(gen_random_uuid(), '{w}', 60000000, 1, '{}', NULL, 30000000)");
+    let closed = "SELECT round(extract(epoch FROM closed_until - first_seen)) FROM bunq_partner.permit_windows
+        JOIN bunq_partner.permit_servers ON started = server";
+    assert_eq!(test.sql(closed), "63");
+    assert_ne!(asks(&test, 1, 0, false, "NULL"), None);
+    assert_eq!(test.sql(closed), "663");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_429_closes_the_window_for_all() {
     test_timeout::start();
@@ -406,7 +420,7 @@ async fn a_window_is_not_kept_for_those_that_ask_later() {
     assert_eq!(asks(&test, 2, 20, false, "NULL"), place(1));
     assert_eq!(asks(&test, 3, 10, false, "NULL"), place(2));
     // What was taken was not used, so that the window is empty.
-    test.sql("SELECT bunq_partner.withdraw_permits('00000000-0000-0000-0000-000000000001', '{w}', '{1}')");
+    test.sql("SELECT bunq_partner.withdraw_permits(member, '{w}', ARRAY[id]) FROM bunq_partner.permits");
     assert_eq!(asks(&test, 4, 0, false, "NULL"), None);
     assert_eq!(asks(&test, 5, 0, false, "NULL"), place(3));
     assert_eq!(asks(&test, 2, 20, false, "NULL"), place(1));
@@ -418,13 +432,15 @@ async fn a_call_that_outlasts_its_lease_counts_from_its_response() {
     test_timeout::start();
     let Some(test) = TestDatabase::migrated().await else { return };
     assert_eq!(asks(&test, 1, 0, false, "NULL"), None);
+    let id = test.sql("SELECT id FROM bunq_partner.permits");
     // The lease has ended, and more than a window has passed.
     test.sql("UPDATE bunq_partner.permits SET lease_until = now() - interval '70 s'");
-    assert_eq!(
-        test.sql("SELECT bunq_partner.renew_permits('00000000-0000-0000-0000-000000000001', '{1}', 1000000)"),
-        "{1}"
+    let member = "00000000-0000-0000-0000-000000000001";
+    let over = test.sql(&format!("SELECT bunq_partner.renew_permits('{member}', ARRAY[{id}], 1000000)"));
+    assert_eq!(over, format!("{{{id}}}"));
+    let settle = &format!(
+        "SELECT bunq_partner.settle_permit('{member}', '{{w}}', {id}, true, NULL, NULL, NULL, NULL, NULL, NULL)"
     );
-    let settle = "SELECT bunq_partner.settle_permit('00000000-0000-0000-0000-000000000001', '{w}', 1, true, NULL, NULL, NULL, NULL, NULL, NULL)";
     assert_eq!(test.sql(settle), "f");
     // It may be told twice, if the first answer was lost.
     let settled = test.sql("SELECT settled FROM bunq_partner.permits");
@@ -435,6 +451,6 @@ async fn a_call_that_outlasts_its_lease_counts_from_its_response() {
     // What was not used counts no more.
     test.sql("TRUNCATE bunq_partner.permits, bunq_partner.permit_waiters");
     assert_eq!(asks(&test, 3, 0, false, "NULL"), None);
-    test.sql("SELECT bunq_partner.withdraw_permits('00000000-0000-0000-0000-000000000003', '{w}', '{2}')");
+    test.sql("SELECT bunq_partner.withdraw_permits(member, '{w}', ARRAY[id]) FROM bunq_partner.permits");
     assert_eq!(asks(&test, 4, 0, false, "NULL"), None);
 }
