@@ -1,5 +1,6 @@
 //! Connections: how they are made, what one is used for, and which of them are used again.
 
+use std::mem;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -12,7 +13,7 @@ use tokio_postgres::{Client, Row};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::trouble::Trouble;
-use crate::url::Target;
+use crate::url::{Target, TargetHost};
 
 /// When a statement is given up that the server has not ended, as `BEGIN` has it.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -55,12 +56,22 @@ pub(crate) struct Pool {
     target: Target,
     tls: MakeRustlsConnect,
     idle: Mutex<Vec<(Id, Open)>>,
+    /// The index of the host that is tried first: where one that was asked does not answer, that is the next.
+    first_host: AtomicUsize,
 }
 
 /// A client of the driver, and whether its connection is there: the sender ends with that.
 struct Open {
     client: Client,
     ended: watch::Receiver<()>,
+    host: usize,
+}
+
+/// A host that is being asked for a connection. If it has none, also because the caller has not waited for it, others are tried first from
+/// then on.
+struct Asked<'a> {
+    pool: &'a Pool,
+    host: usize,
 }
 
 /// A connection. It is used again once it is dropped, if all of its statements have succeeded. If one was never answered, the connections
@@ -78,7 +89,7 @@ pub(crate) struct Connection {
 
 impl Pool {
     pub(crate) fn new(target: Target, tls: MakeRustlsConnect) -> Self {
-        Self { target, tls, idle: Mutex::default() }
+        Self { target, tls, idle: Mutex::default(), first_host: AtomicUsize::new(0) }
     }
 
     /// Names the database in errors.
@@ -105,28 +116,65 @@ impl Pool {
         Some(idle.remove(index).1)
     }
 
+    /// Makes a connection to the first host that can be written to.
     async fn connect(&self) -> Result<Open, Trouble> {
+        let (count, first) = (self.target.hosts.len(), self.first_host.load(Ordering::Relaxed));
+        let mut trouble = None;
+        for host in (first..first + count).map(|index| index % count) {
+            let asked = Asked { pool: self, host };
+            match self.connect_to(host).await {
+                Ok(open) => {
+                    mem::forget(asked);
+                    self.first_host.store(host, Ordering::Relaxed);
+                    return Ok(open);
+                }
+                Err(problem) => trouble = Some(problem.after(trouble)),
+            }
+        }
+        Err(trouble.unwrap_or_else(|| Trouble::new(self.place(), "has no host")))
+    }
+
+    async fn connect_to(&self, host: usize) -> Result<Open, Trouble> {
+        let TargetHost { config, place } = &self.target.hosts[host];
         let connecting = async {
-            let (client, connection) = self.target.config.connect(self.tls.clone()).await?;
-            let place = self.place().to_owned();
+            let (client, connection) = config.connect(self.tls.clone()).await?;
             let (driving, ended) = watch::channel(());
+            let name = place.clone();
             tokio::spawn(async move {
                 let _driving = driving;
                 if let Err(error) = connection.await {
-                    tracing::debug!("a connection has ended: {}", Trouble::of(&place, &error));
+                    tracing::debug!("a connection has ended: {}", Trouble::of(&name, &error));
                 }
             });
             client.batch_execute(BEGIN).await?;
-            Ok(Open { client, ended })
+            Ok(Open { client, ended, host })
         };
-        self.in_time(connecting).await
+        let share = ANSWER_TIMEOUT / u32::try_from(self.target.hosts.len()).unwrap_or(u32::MAX);
+        in_time(place, share, connecting).await
     }
 
-    async fn in_time<T>(&self, answer: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T, Trouble> {
-        match timeout(ANSWER_TIMEOUT, answer).await {
-            Ok(answer) => answer.map_err(|error| Trouble::of(self.place(), &error)),
-            Err(_) => Err(Trouble::unanswered(self.place(), ANSWER_TIMEOUT)),
-        }
+    /// Has other hosts tried before this one.
+    fn avoid(&self, host: usize) {
+        let next = (host + 1) % self.target.hosts.len();
+        // Unless that is so already.
+        let _ = self.first_host.compare_exchange(host, next, Ordering::Relaxed, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        self.pool.avoid(self.host);
+    }
+}
+
+async fn in_time<T>(
+    place: &str,
+    limit: Duration,
+    answer: impl Future<Output = Result<T, tokio_postgres::Error>>,
+) -> Result<T, Trouble> {
+    match timeout(limit, answer).await {
+        Ok(answer) => answer.map_err(|error| Trouble::of(place, &error)),
+        Err(_) => Err(Trouble::unanswered(place, limit)),
     }
 }
 
@@ -144,7 +192,7 @@ impl Connection {
 
     async fn answer<T>(&self, answer: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T, Trouble> {
         self.unanswered.fetch_add(1, Ordering::Relaxed);
-        let answer = self.pool.in_time(answer).await;
+        let answer = in_time(self.pool.place(), ANSWER_TIMEOUT, answer).await;
         if answer.as_ref().err().is_none_or(|trouble| !trouble.ends_connection()) {
             self.unanswered.fetch_sub(1, Ordering::Relaxed);
         }
@@ -155,7 +203,7 @@ impl Connection {
     /// Has the server end the statement that runs.
     pub(crate) async fn cancel(&self) -> Result<(), Trouble> {
         let token = self.open().client.cancel_token();
-        self.pool.in_time(token.cancel_query(self.pool.tls.clone())).await
+        in_time(self.pool.place(), ANSWER_TIMEOUT, token.cancel_query(self.pool.tls.clone())).await
     }
 
     /// Waits for the end of the connection.
@@ -175,6 +223,7 @@ impl Drop for Connection {
         let mut idle = self.pool.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if *self.unanswered.get_mut() > 0 {
             idle.clear();
+            self.open.iter().for_each(|open| self.pool.avoid(open.host));
         } else if let Some(open) = self.open.take().filter(|open| !open.client.is_closed())
             && !*self.has_failed.get_mut()
             && idle.len() < MAX_IDLE

@@ -237,7 +237,8 @@ impl Lock {
             true => {
                 let name = &held.turn.name;
                 let problem = format_args!(
-                    "no longer holds the lock `{name}` for this process, which stood still or was cut off: another has taken it since"
+                    "no longer holds the lock `{name}` for this process, which stood still or was cut off, or it was lost in a failover: \
+                     another may have it by now"
                 );
                 Err(Trouble::new(held.database.place(), problem))
             }

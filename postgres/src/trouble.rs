@@ -48,6 +48,13 @@ impl Trouble {
         Self { ends_connection: true, is_passing: true, ..Self::new(place, problem) }
     }
 
+    /// This, and what was met before at another host.
+    pub(crate) fn after(self, other: Option<Self>) -> Self {
+        let Some(other) = other else { return self };
+        let text = format!("{}; {}", other.text, self.text);
+        Self { text, is_passing: self.is_passing || other.is_passing, ..self }
+    }
+
     /// Whether the connection, and what it held, is gone.
     pub(crate) fn ends_connection(&self) -> bool {
         self.ends_connection

@@ -12,9 +12,17 @@ use crate::tls::Trust;
 
 /// What a connection is made with.
 pub(crate) struct Target {
-    pub(crate) config: Config,
+    /// One for each host, in the order of the URL. The driver would try all of them in this order each time.
+    pub(crate) hosts: Vec<TargetHost>,
     pub(crate) trust: Trust,
     /// Names the database in errors: `the database acme at db.example.com:5432`.
+    pub(crate) place: String,
+}
+
+/// One of the hosts that may have the database.
+pub(crate) struct TargetHost {
+    pub(crate) config: Config,
+    /// Names the database at this host in errors.
     pub(crate) place: String,
 }
 
@@ -53,27 +61,35 @@ impl Target {
                 None => return Err(refused("has a parameter without a value: write NAME=VALUE")),
             }
         }
-        let text = format!("postgres://{address}?{}", others.join("&"));
-        let mut config: Config = text.parse().map_err(|error: tokio_postgres::Error| {
-            let cause = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
-            refused(&format!("cannot be used ({cause})"))
-        })?;
+        let parsed = |address: &str| {
+            let text = format!("postgres://{address}?{}", others.join("&"));
+            text.parse::<Config>().map_err(|error| {
+                let cause = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
+                refused(&format!("cannot be used ({cause})"))
+            })
+        };
+        let config = parsed(address)?;
         let place = place(&config)?;
         let trust = trust(is_local(&config), sslmode, sslrootcert)?;
-        let mode = if trust == Trust::WithoutTls { SslMode::Disable } else { SslMode::Require };
-        config.ssl_mode(mode).target_session_attrs(TargetSessionAttrs::ReadWrite).tcp_user_timeout(SILENCE);
-        config.keepalives(true).keepalives_idle(SILENCE / 2).keepalives_interval(SILENCE / 4).keepalives_retries(2);
-        if config.get_connect_timeout().is_none() {
-            let is_one = config.get_hosts().len() == 1;
-            config.connect_timeout(if is_one { CONNECT_TIMEOUT } else { CONNECT_TIMEOUT_OF_EACH });
-        }
-        if config.get_application_name().is_none() {
-            config.application_name("bunq-partner");
-        }
-        Ok(Self { config, trust, place })
+        let start = authority.find('@').map_or(0, |at| at + 1);
+        let (user, hosts, path) = (&address[..start], &authority[start..], &address[authority.len()..]);
+        let is_one = !hosts.contains(',');
+        let hosts = hosts.split(',').map(|host| {
+            let mut config = parsed(&format!("{user}{host}{path}"))?;
+            let mode = if trust == Trust::WithoutTls { SslMode::Disable } else { SslMode::Require };
+            config.ssl_mode(mode).target_session_attrs(TargetSessionAttrs::ReadWrite).tcp_user_timeout(SILENCE);
+            config.keepalives(true).keepalives_idle(SILENCE / 2).keepalives_interval(SILENCE / 4).keepalives_retries(2);
+            if config.get_connect_timeout().is_none() {
+                config.connect_timeout(if is_one { CONNECT_TIMEOUT } else { CONNECT_TIMEOUT_OF_EACH });
+            }
+            if config.get_application_name().is_none() {
+                config.application_name("bunq-partner");
+            }
+            Ok(TargetHost { place: self::place(&config)?, config })
+        });
+        Ok(Self { hosts: hosts.collect::<Result<_, Error>>()?, trust, place })
     }
 }
-
 /// Decodes the `%` escapes of a parameter.
 fn decoded(text: &str) -> Result<String, Error> {
     let decoded = percent_encoding::percent_decode_str(text).decode_utf8();
@@ -169,7 +185,25 @@ mod tests {
             ("postgres://a,b/acme?connect_timeout=5", 5),
         ] {
             let target = Target::parse(&url.into()).unwrap_or_else(|error| panic!("{error}"));
-            assert_eq!(target.config.get_connect_timeout(), Some(&Duration::from_secs(seconds)), "{url}");
+            for host in target.hosts {
+                assert_eq!(host.config.get_connect_timeout(), Some(&Duration::from_secs(seconds)), "{url}");
+            }
+        }
+    }
+
+    #[test]
+    fn each_host_has_the_settings_of_all() {
+        test_timeout::start();
+        let url = "postgres://acme:planted@a:7,[::1],b/acme?application_name=one&sslmode=verify-full";
+        let target = Target::parse(&url.into()).unwrap_or_else(|error| panic!("{error}"));
+        let places: Vec<_> = target.hosts.iter().map(|host| &*host.place).collect();
+        let expected = ["the database acme at a:7", "the database acme at ::1:5432", "the database acme at b:5432"];
+        assert_eq!(places, expected);
+        assert_eq!(target.place, "the database acme at a:7,::1:5432,b:5432");
+        for TargetHost { config, .. } in &target.hosts {
+            assert_eq!((config.get_user(), config.get_password()), (Some("acme"), Some(&b"planted"[..])));
+            assert_eq!((config.get_application_name(), config.get_ssl_mode()), (Some("one"), SslMode::Require));
+            assert_eq!(config.get_target_session_attrs(), TargetSessionAttrs::ReadWrite);
         }
     }
 

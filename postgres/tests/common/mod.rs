@@ -24,19 +24,32 @@ pub struct TestDatabase {
 impl TestDatabase {
     /// Makes a database without the schema. It is `None` where PostgreSQL is missing: the test ends then.
     pub fn empty() -> Option<Self> {
-        let server = or_left_out(Server::shared())?;
+        Some(Self::empty_of(or_left_out(Server::shared())?))
+    }
+
+    fn empty_of(server: &'static Server) -> Self {
         let name = format!("test_{}", Uuid::new_v4().simple());
         server.sql("postgres", &format!("CREATE DATABASE {name}"));
         server.sql("postgres", &format!("CREATE ROLE {name} LOGIN PASSWORD '{PASSWORD}'"));
-        Some(Self { server, name })
+        Self { server, name }
     }
 
     /// Makes a database with the schema, and grants the user its rights.
     pub async fn migrated() -> Option<Self> {
-        let database = Self::empty()?;
+        Some(Self::migrated_of(or_left_out(Server::shared())?).await)
+    }
+
+    /// Makes a database with the schema in a server of the test's own, which the test may stop.
+    pub async fn migrated_alone() -> Option<Self> {
+        // It ends with the process.
+        Some(Self::migrated_of(Box::leak(Box::new(or_left_out(Server::own())?))).await)
+    }
+
+    async fn migrated_of(server: &'static Server) -> Self {
+        let database = Self::empty_of(server);
         Database::migrate(database.owner_url()).await.unwrap();
         database.grant();
-        Some(database)
+        database
     }
 
     /// Grants the user of the test what services need.
@@ -53,6 +66,13 @@ impl TestDatabase {
     /// The URL of a service.
     pub fn url(&self) -> String {
         format!("postgres://{}:planted%40password@127.0.0.1:{}/{}", self.name, self.server.port(), self.name)
+    }
+
+    /// The same with several hosts, which are told apart by their ports.
+    pub fn url_of(&self, ports: &[u16]) -> String {
+        let hosts: Vec<_> = ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
+        let hosts = hosts.join(",");
+        self.url().replace(&format!("127.0.0.1:{}", self.server.port()), &hosts)
     }
 
     pub async fn connect(&self) -> Database {

@@ -42,6 +42,10 @@ impl Proxy {
         Self { port, made, state }
     }
 
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// The URL of a service that connects over this.
     pub fn url(&self, test: &TestDatabase) -> String {
         test.url().replace(&format!(":{}/", test.server.port()), &format!(":{}/", self.port))
@@ -56,6 +60,11 @@ impl Proxy {
     pub fn stall(&self) {
         let made = self.made();
         self.state.send_modify(|state| state.stuck = made);
+    }
+
+    /// Has all connections stand still, also those that are made from now on.
+    pub fn stall_all(&self) {
+        self.state.send_modify(|state| state.stuck = usize::MAX);
     }
 
     /// How many connections were made, or tried.

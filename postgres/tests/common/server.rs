@@ -35,12 +35,51 @@ impl Server {
     }
 
     fn start(programs: PathBuf) -> Self {
+        let mut initdb = as_another_user(programs.join("initdb"));
+        initdb.args(["--username=postgres", "--auth-local=trust", "--auth-host=scram-sha-256", "--encoding=UTF8"]);
+        initdb.args(["--locale=C", "--no-sync"]);
+        Self::start_with(programs, initdb)
+    }
+
+    /// Starts a server that hears of each change from this one, a little later.
+    pub fn standby(&self) -> Self {
+        let mut copy = as_another_user(self.programs.join("pg_basebackup"));
+        copy.args(["--write-recovery-conf", "--checkpoint=fast", "--no-sync", "--dbname"]);
+        copy.arg(self.socket_url("postgres"));
+        let standby = Self::start_with(self.programs.clone(), copy);
+        standby
+    }
+
+    /// Has a standby hear of all that there is.
+    pub fn catch_up(&self, primary: &Self) {
+        let position = primary.sql("postgres", "SELECT pg_current_wal_lsn()");
+        self.until(&format!("pg_last_wal_replay_lsn() >= '{position}'"));
+    }
+
+    /// Has a standby hear of nothing any more.
+    pub fn cut_off(&self) {
+        self.sql("postgres", "ALTER SYSTEM SET primary_conninfo = ''");
+        self.sql("postgres", "SELECT pg_reload_conf()");
+        self.until("count(*) = 0 FROM pg_stat_wal_receiver");
+    }
+
+    /// Makes a standby the primary.
+    pub fn promote(&self) {
+        run(self.pg_ctl("promote").arg("--wait"));
+    }
+
+    /// Asks until it says so.
+    fn until(&self, condition: &str) {
+        while self.sql("postgres", &format!("SELECT {condition}")) != "t" {
+            thread::yield_now();
+        }
+    }
+
+    /// Starts a server whose data a program makes.
+    fn start_with(programs: PathBuf, mut make_data: Command) -> Self {
         let folder = run(as_another_user("mktemp").args(["-d", "-t", "bunq-partner-postgres.XXXXXXXXXX"]));
         let folder = PathBuf::from(folder.trim());
-        run(as_another_user(programs.join("initdb"))
-            .args(["--username=postgres", "--auth-local=trust", "--auth-host=scram-sha-256", "--encoding=UTF8"])
-            .args(["--locale=C", "--no-sync", "--pgdata"])
-            .arg(folder.join("data")));
+        run(make_data.arg("--pgdata").arg(folder.join("data")));
         let guard = guard(&programs, &folder);
         let mut server = Self { programs, folder, port: 0, _guard: guard };
         let started = (0..PORTS).any(|_| {

@@ -5,6 +5,7 @@ use std::task::{Context, Poll, Waker};
 use bunq_partner::{ContextStore as _, ErrorKind};
 use bunq_partner_postgres::{Database, PostgresStore};
 
+use crate::common::proxy::Proxy;
 use crate::common::{PASSWORD, TestDatabase, or_left_out};
 
 /// What connecting with a URL says. It must not tell the password.
@@ -122,4 +123,38 @@ fn each_runtime_has_its_own_statements() {
         panic!("there is no runtime")
     };
     assert!(error.to_string().ends_with("cannot be used here: there is no Tokio runtime with I/O and time"), "{error}");
+}
+
+#[tokio::test]
+async fn a_host_that_is_gone_is_not_asked_again_and_again() {
+    test_timeout::start();
+    let Some(test) = TestDatabase::migrated().await else { return };
+    let gone = Proxy::start(&test).await;
+    gone.set_away(true);
+    let database = Database::connect(test.url_of(&[gone.port(), test.server.port()])).await.unwrap();
+    // Each lock has a connection of its own.
+    let stores: Vec<_> = (0..5).map(|name: u8| PostgresStore::new(&database, name.to_string())).collect();
+    let mut locks = Vec::new();
+    for store in &stores {
+        locks.push(store.lock().await.unwrap());
+    }
+    assert_eq!(gone.made(), 1);
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_each_host_is_told() {
+    test_timeout::start();
+    let Some(test) = TestDatabase::migrated().await else { return };
+    let gone = Proxy::start(&test).await;
+    gone.set_away(true);
+    test.sql(&format!("ALTER DATABASE {} SET default_transaction_read_only = on", test.name));
+    let (gone, server) = (gone.port(), test.server.port());
+    let error = refusal(&test.url_of(&[gone, server])).await;
+    let name = &test.name;
+    let of_first = format!("the database {name} at 127.0.0.1:{gone} cannot be reached (");
+    let of_second = format!(
+        "right; the database {name} at 127.0.0.1:{server} cannot be reached (error connecting to server: database does not allow writes): \
+         it is read-only, as a standby is: connect to the primary"
+    );
+    assert!(error.starts_with(&of_first) && error.ends_with(&of_second), "{error}");
 }

@@ -15,14 +15,14 @@ use crate::fleet::{Fleet, LEASE, Process, makes_calls};
 const SECOND: Duration = Duration::from_secs(1);
 
 /// A tenth of bunq's narrowest window for calls that are not of sessions.
-const TENTH: RateLimit = RateLimit::new(2, Duration::from_millis(300));
+pub(crate) const TENTH: RateLimit = RateLimit::new(2, Duration::from_millis(300));
 
-async fn bank(limit: RateLimit) -> Sandbox {
+pub(crate) async fn bank(limit: RateLimit) -> Sandbox {
     Sandbox::builder().rate_limit(&Operation::GET_PROVISION, limit.calls, limit.per).start().await.unwrap()
 }
 
 /// How many reads were accepted, and refused.
-fn reads(sandbox: &Sandbox) -> (usize, usize) {
+pub(crate) fn reads(sandbox: &Sandbox) -> (usize, usize) {
     let log = sandbox.call_log();
     let reads = || log.iter().filter(|call| call.operation == Some(&Operation::GET_PROVISION));
     (reads().filter(|call| call.status == 200).count(), reads().filter(|call| call.status == 429).count())
@@ -42,10 +42,14 @@ fn reads_by_session(sandbox: &Sandbox) -> Vec<usize> {
     sessions.into_iter().skip(1).map(|(_, made)| made).collect()
 }
 
+/// How many reads have arrived.
+pub(crate) fn arrived(sandbox: &Sandbox) -> usize {
+    sandbox.call_log().iter().filter(|call| call.operation == Some(&Operation::GET_PROVISION)).count()
+}
+
 /// Waits until so many reads have arrived.
-async fn have_arrived(sandbox: &Sandbox, count: usize) {
-    let arrived = || sandbox.call_log().iter().filter(|call| call.operation == Some(&Operation::GET_PROVISION)).count();
-    while arrived() < count {
+pub(crate) async fn have_arrived(sandbox: &Sandbox, count: usize) {
+    while arrived(sandbox) < count {
         sleep(Duration::from_millis(5)).await;
     }
 }
@@ -184,29 +188,37 @@ async fn a_process_that_stood_still_does_not_use_what_it_had() {
     assert_eq!(reads(&sandbox).1, 0, "{made:?}");
 }
 
-/// A renewal is tried over a new connection while there is time for it.
+/// A renewal is tried over a new connection while there is time for it, and at another host if the first stands still.
 #[tokio::test(flavor = "multi_thread")]
 async fn leases_outlive_dead_connections() {
     test_timeout::start();
     let Some(test) = TestDatabase::migrated().await else { return };
-    let (sandbox, proxy) = (bank(TENTH).await, Proxy::start(&test).await);
-    let fleet = Fleet::new(&sandbox, proxy.url(&test), TENTH);
-    let client = fleet.client().await;
-    sandbox.inject(Injection::new(Fault::Late(600 * SECOND)).on(&Operation::GET_PROVISION));
-    let id = fleet.provision;
-    let call = tokio::spawn(async move { client.provisions().get(id).await.map(drop) });
-    have_arrived(&sandbox, 1).await;
-    proxy.stall();
-    let lease_until = test.sql("SELECT lease_until FROM bunq_partner.permits WHERE settled IS NULL");
-    let renewed = format!(
-        "SELECT CASE WHEN lease_until > '{lease_until}' THEN 'renewed' WHEN lease_until < clock_timestamp() THEN 'ended' END
-         FROM bunq_partner.permits WHERE settled IS NULL"
-    );
-    while test.sql(&renewed).is_empty() {
-        sleep(Duration::from_millis(100)).await;
+    for has_other_host in [false, true] {
+        let (sandbox, proxy) = (bank(TENTH).await, Proxy::start(&test).await);
+        let hosts = if has_other_host { vec![proxy.port(), test.server.port()] } else { vec![proxy.port()] };
+        let fleet = Fleet::new(&sandbox, test.url_of(&hosts), TENTH);
+        let client = fleet.client().await;
+        sandbox.inject(Injection::new(Fault::Late(600 * SECOND)).on(&Operation::GET_PROVISION));
+        let id = fleet.provision;
+        let call = tokio::spawn(async move { client.provisions().get(id).await.map(drop) });
+        have_arrived(&sandbox, 1).await;
+        if has_other_host {
+            proxy.stall_all();
+        } else {
+            proxy.stall();
+        }
+        let lease_until = test.sql("SELECT lease_until FROM bunq_partner.permits WHERE settled IS NULL");
+        let renewed = format!(
+            "SELECT CASE WHEN lease_until > '{lease_until}' THEN 'renewed' WHEN lease_until < clock_timestamp() THEN 'ended' END
+             FROM bunq_partner.permits WHERE settled IS NULL"
+        );
+        while test.sql(&renewed).is_empty() {
+            sleep(Duration::from_millis(100)).await;
+        }
+        assert_eq!(test.sql(&renewed), "renewed");
+        call.abort();
+        test.sql("DELETE FROM bunq_partner.permit_windows");
     }
-    assert_eq!(test.sql(&renewed), "renewed");
-    call.abort();
 }
 
 /// It may have lost the last permits, so the windows begin closed.
