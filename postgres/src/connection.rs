@@ -23,14 +23,19 @@ const MAX_IDLE: usize = 4;
 
 /// What each connection begins with. A statement may take longer than the lease of a lock, for which one may wait. A setting of the
 /// server or of the role must not make what was saved less durable, nor have a statement that has waited see what was before. A server
-/// that can sees within a second that a client is gone that waits for a lock: PostgreSQL 14 or later, not on every system.
+/// that can sees within a second that a client is gone that waits for a lock: PostgreSQL 14 or later, not on every system. One whose client
+/// was cut off ends its connection, and what that held, within half a minute.
 const BEGIN: &str = "
     SET statement_timeout = '25s';
     SET lock_timeout = '10s';
     SET idle_in_transaction_session_timeout = '25s';
     SET search_path = '';
+    SET tcp_keepalives_idle = 10;
+    SET tcp_keepalives_interval = 5;
+    SET tcp_keepalives_count = 3;
     SET default_transaction_isolation = 'read committed';
-    SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off';
+    SELECT set_config('synchronous_commit', 'on', false)
+        WHERE current_setting('synchronous_commit') IN ('off', 'local', 'remote_write');
     DO $$ BEGIN
         PERFORM pg_catalog.set_config('client_connection_check_interval', '1s', false);
     EXCEPTION WHEN undefined_object OR invalid_parameter_value THEN
@@ -100,12 +105,21 @@ impl Pool {
     /// Returns a connection that is idle, or makes one.
     pub(crate) async fn connection(self: &Arc<Self>) -> Result<Connection, Trouble> {
         let runtime = runtime_for(self.place())?.id();
-        let open = match self.idle_of(runtime) {
-            Some(open) => open,
-            None => self.connect().await?,
-        };
+        match self.idle_of(runtime) {
+            Some(open) => Ok(self.opened(open, runtime)),
+            None => self.bare_connection().await?.begin().await,
+        }
+    }
+
+    /// Makes a connection that has the settings of the server, until it [begins](Connection::begin).
+    pub(crate) async fn bare_connection(self: &Arc<Self>) -> Result<Connection, Trouble> {
+        let runtime = runtime_for(self.place())?.id();
+        Ok(self.opened(self.connect().await?, runtime))
+    }
+
+    fn opened(self: &Arc<Self>, open: Open, runtime: Id) -> Connection {
         let (unanswered, has_failed) = (AtomicUsize::new(0), AtomicBool::new(false));
-        Ok(Connection { open: Some(open), pool: Arc::clone(self), runtime, unanswered, has_failed })
+        Connection { open: Some(open), pool: Arc::clone(self), runtime, unanswered, has_failed }
     }
 
     /// The connection that was used last: the others are closed by the server, or by what is between, sooner.
@@ -146,7 +160,6 @@ impl Pool {
                     tracing::debug!("a connection has ended: {}", Trouble::of(&name, &error));
                 }
             });
-            client.batch_execute(BEGIN).await?;
             Ok(Open { client, ended, host })
         };
         let share = ANSWER_TIMEOUT / u32::try_from(self.target.hosts.len()).unwrap_or(u32::MAX);
@@ -179,6 +192,17 @@ async fn in_time<T>(
 }
 
 impl Connection {
+    /// Makes the settings with which it is used.
+    pub(crate) async fn begin(self) -> Result<Self, Trouble> {
+        self.execute(BEGIN).await?;
+        Ok(self)
+    }
+
+    /// Ends the connection, so that it is not used again.
+    pub(crate) fn close(mut self) {
+        self.open = None;
+    }
+
     /// Runs a statement, in one round trip. After a failure the connection is not used again for others. Of its other ways to run a
     /// statement, the driver logs the values.
     pub(crate) async fn query(&self, sql: &str, values: &[(&(dyn ToSql + Sync), Type)]) -> Result<Vec<Row>, Trouble> {
@@ -200,8 +224,9 @@ impl Connection {
         answer
     }
 
-    /// Has the server end the statement that runs.
+    /// Has the server end the statement that runs. The connection is not used again for others: it may end a later one.
     pub(crate) async fn cancel(&self) -> Result<(), Trouble> {
+        self.has_failed.store(true, Ordering::Relaxed);
         let token = self.open().client.cancel_token();
         in_time(self.pool.place(), ANSWER_TIMEOUT, token.cancel_query(self.pool.tls.clone())).await
     }

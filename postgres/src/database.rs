@@ -185,10 +185,11 @@ impl Database {
         String::from_utf8(bytes).map(Secret::new).map_err(|_| damaged("not UTF-8"))
     }
 
-    /// Checks that the server can be used, with a connection that is returned then.
+    /// Checks that the server can be used, with a connection that is returned then. No setting is made before it is known that a pooler
+    /// does not hand them on to others.
     async fn check_server(&self) -> Result<Connection, Trouble> {
         let refused = |problem: &str| Trouble::new(self.place(), problem);
-        let first = self.connection().await?;
+        let first = self.0.pool.bare_connection().await?;
         let rows = first.query("SELECT version(), current_setting('server_version_num')::integer", &[]).await?;
         for row in &rows {
             let (name, version): (String, i32) = (self.column(row, 0)?, self.column(row, 1)?);
@@ -199,7 +200,7 @@ impl Database {
                 return Err(refused(&format!("is PostgreSQL {}: 13 or later is needed", version / 10_000)));
             }
         }
-        let second = self.connection().await?;
+        let second = self.0.pool.bare_connection().await?;
         let mut backends = [0; 5];
         for (index, connection) in [&first, &second, &second, &first, &first].into_iter().enumerate() {
             for row in connection.query("SELECT pg_backend_pid()", &[]).await? {
@@ -211,7 +212,8 @@ impl Database {
                 "is behind a pooler that shares connections, which frees locks that are held: connect to the server itself, or have the pooler in session mode",
             ));
         }
-        Ok(first)
+        second.close();
+        first.begin().await
     }
 
     /// Checks that the role may do what this crate does.

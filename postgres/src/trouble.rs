@@ -36,8 +36,9 @@ impl Trouble {
                 Self { ends_connection, is_passing: may_pass(refusal.code()), ..Self::new(place, refused(refusal)) }
             }
             None => {
-                let problem = format_args!("cannot be reached ({}): {}", chain(error), remedy(error));
-                Self { ends_connection: true, is_passing: true, ..Self::new(place, problem) }
+                let (cause, (remedy, is_passing)) = (chain(error), remedy(error));
+                let problem = format_args!("cannot be reached ({cause}): {remedy}");
+                Self { ends_connection: true, is_passing, ..Self::new(place, problem) }
             }
         }
     }
@@ -91,16 +92,25 @@ fn chain(error: &tokio_postgres::Error) -> String {
     text
 }
 
-/// What to do about a connection that could not be made or has ended.
-fn remedy(error: &tokio_postgres::Error) -> &'static str {
-    let cause = error.source().and_then(|error| error.downcast_ref::<io::Error>());
+/// What to do about a connection that could not be made or has ended, and whether it may be made later as things are.
+fn remedy(error: &tokio_postgres::Error) -> (&'static str, bool) {
+    let source = error.source();
+    let cause = source.and_then(|error| error.downcast_ref::<io::Error>());
     // Errors of the system have no inner one.
     match cause.and_then(|cause| Some((cause.kind(), cause.get_ref()?))) {
-        Some((_, inner)) if inner.is::<rustls::Error>() => {
-            "see whether its certificate is for that host, and trusted: sslrootcert=FILE names a CA of your own"
-        }
-        Some((io::ErrorKind::PermissionDenied, _)) => READ_ONLY,
-        _ => "see whether it runs, and whether its host and port are right",
+        Some((_, inner)) if inner.is::<rustls::Error>() => (
+            "see whether its certificate is for that host, and trusted: sslrootcert=FILE names a CA of your own",
+            false,
+        ),
+        Some((io::ErrorKind::PermissionDenied, _)) => (READ_ONLY, true),
+        // The driver has no other name for these.
+        _ => match source.map(ToString::to_string).as_deref() {
+            Some("password missing") => ("write it in the URL, as in postgres://USER:PASSWORD@HOST/DATABASE", false),
+            Some("server does not support TLS") => {
+                ("see whether it is PostgreSQL, and give it a certificate: ssl = on", false)
+            }
+            _ => ("see whether it runs, and whether its host and port are right", true),
+        },
     }
 }
 
@@ -112,6 +122,9 @@ fn refused(error: &DbError) -> String {
             "check the user, its password and the server's pg_hba.conf"
         }
         &SqlState::INVALID_CATALOG_NAME => "create it, or name another",
+        &SqlState::INSUFFICIENT_PRIVILEGE if message.starts_with("permission denied for database") => {
+            "grant its role CONNECT there, and CREATE to whoever migrates"
+        }
         &SqlState::INSUFFICIENT_PRIVILEGE => "grant its role the rights in role.sql of bunq-partner-postgres",
         &SqlState::UNDEFINED_TABLE
         | &SqlState::UNDEFINED_FUNCTION

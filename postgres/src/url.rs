@@ -57,6 +57,10 @@ impl Target {
             match parameter.split_once('=') {
                 Some(("sslmode", mode)) => sslmode = Some(mode),
                 Some(("sslrootcert", path)) => sslrootcert = Some(decoded(path)?),
+                // A part of it after an & would be told in errors.
+                Some(("password", _)) => {
+                    return Err(refused("has its password as a parameter: write it before the host"));
+                }
                 Some((_, _)) => others.push(parameter),
                 None => return Err(refused("has a parameter without a value: write NAME=VALUE")),
             }
@@ -70,6 +74,12 @@ impl Target {
         };
         let config = parsed(address)?;
         let place = place(&config)?;
+        // Otherwise a password would be taken for a port, where the host is missing, and told in errors.
+        if config.get_user().is_none() && !is_local(&config) {
+            return Err(refused(
+                "names no user: write it before the host, as in postgres://USER:PASSWORD@HOST/DATABASE",
+            ));
+        }
         let trust = trust(is_local(&config), sslmode, sslrootcert)?;
         let start = authority.find('@').map_or(0, |at| at + 1);
         let (user, hosts, path) = (&address[..start], &authority[start..], &address[authority.len()..]);
@@ -159,17 +169,17 @@ mod tests {
         let file = || Trust::File("/etc/a ca.pem".into());
         for (url, place, trust) in [
             ("postgres://acme:planted@db.example.com/acme", there, Trust::System),
-            ("postgresql://db.example.com/acme?sslmode=verify-full", there, Trust::System),
-            ("postgres://db.example.com/acme?sslrootcert=system", there, Trust::System),
-            ("postgres://db.example.com/acme?connect_timeout=3&sslrootcert=%2Fetc%2Fa%20ca.pem", there, file()),
+            ("postgresql://acme@db.example.com/acme?sslmode=verify-full", there, Trust::System),
+            ("postgres://acme@db.example.com/acme?sslrootcert=system", there, Trust::System),
+            ("postgres://acme@db.example.com/acme?connect_timeout=3&sslrootcert=%2Fetc%2Fa%20ca.pem", there, file()),
             (" postgres://acme:planted%40%2F@db.example.com/acme\n", there, Trust::System),
             ("postgres://localhost/acme", "the database acme at localhost:5432", Trust::WithoutTls),
             ("postgres://[::1]:5433/acme?sslmode=disable", "the database acme at ::1:5433", Trust::WithoutTls),
             ("postgres://127.0.0.1/acme?sslmode=verify-full", "the database acme at 127.0.0.1:5432", Trust::System),
             ("postgres://127.0.0.1/acme?sslrootcert=/etc/a%20ca.pem", "the database acme at 127.0.0.1:5432", file()),
             ("postgres:///acme?host=/run/postgresql", "the database acme at /run/postgresql:5432", Trust::WithoutTls),
-            ("postgres://a,localhost:7/acme", "the database acme at a:5432,localhost:7", Trust::System),
-            ("postgres://localhost/acme?hostaddr=192.0.2.1", "the database acme at localhost:5432", Trust::System),
+            ("postgres://acme@a,localhost:7/acme", "the database acme at a:5432,localhost:7", Trust::System),
+            ("postgres://acme@localhost/acme?hostaddr=192.0.2.1", "the database acme at localhost:5432", Trust::System),
         ] {
             assert_eq!(parsed(url), Ok((place.to_owned(), trust)), "{url}");
         }
@@ -179,10 +189,10 @@ mod tests {
     fn a_host_that_is_gone_leaves_time_for_the_next() {
         test_timeout::start();
         for (url, seconds) in [
-            ("postgres://a/acme", 10),
-            ("postgres://a,b/acme", 3),
-            ("postgres://a/acme?connect_timeout=5", 5),
-            ("postgres://a,b/acme?connect_timeout=5", 5),
+            ("postgres://acme@a/acme", 10),
+            ("postgres://acme@a,b/acme", 3),
+            ("postgres://acme@a/acme?connect_timeout=5", 5),
+            ("postgres://acme@a,b/acme?connect_timeout=5", 5),
         ] {
             let target = Target::parse(&url.into()).unwrap_or_else(|error| panic!("{error}"));
             for host in target.hosts {
@@ -222,19 +232,27 @@ mod tests {
             ("mysql://acme:planted@db.example.com/acme", not_one),
             ("host=db.example.com password=planted", not_one),
             ("postgres://acme:planted@db.example.com", "names no database: write it after the host, as in /acme"),
+            (
+                "postgres://acme:12345/acme",
+                "names no user: write it before the host, as in postgres://USER:PASSWORD@HOST/DATABASE",
+            ),
+            (
+                "postgres://acme@db.example.com/acme?password=a&planted=1",
+                "has its password as a parameter: write it before the host",
+            ),
             ("postgres:///acme", "names no host: write it after the @, or host=/FOLDER for a socket"),
             ("postgres://acme:a@planted@db.example.com/acme", escapes),
             ("postgres://acme:12/planted@db.example.com/acme", escapes),
             ("postgres://acme:12?planted@db.example.com/acme", escapes),
             ("postgres://db.example.com/acme?sslmode", "has a parameter without a value: write NAME=VALUE"),
-            ("postgres://db.example.com/acme?sslmode=planted", "has an unknown sslmode: use verify-full"),
+            ("postgres://acme@db.example.com/acme?sslmode=planted", "has an unknown sslmode: use verify-full"),
             ("postgres://db.example.com/acme?sslcert=a", "cannot be used (unknown option `sslcert`)"),
             ("postgres://db.example.com:five/acme", "cannot be used (invalid value for option `port`)"),
-            ("postgres://db.example.com/acme?sslmode=disable", &weak("disable")),
-            ("postgres://db.example.com/acme?sslmode=require", &weak("require")),
+            ("postgres://acme@db.example.com/acme?sslmode=disable", &weak("disable")),
+            ("postgres://acme@db.example.com/acme?sslmode=require", &weak("require")),
             ("postgres://localhost/acme?sslmode=prefer", &weak("prefer")),
-            ("postgres://localhost,db.example.com/acme?sslmode=disable", &weak("disable")),
-            ("postgres://localhost/acme?hostaddr=192.0.2.1&sslmode=disable", &weak("disable")),
+            ("postgres://acme@localhost,db.example.com/acme?sslmode=disable", &weak("disable")),
+            ("postgres://acme@localhost/acme?hostaddr=192.0.2.1&sslmode=disable", &weak("disable")),
         ] {
             assert_eq!(parsed(url), Err(format!("the URL of the database {problem}")), "{url}");
         }

@@ -131,9 +131,14 @@ impl Server {
     }
 
     pub fn try_sql(&self, database: &str, sql: &str) -> Result<String, String> {
+        self.sql_at(&self.socket_url(database), sql)
+    }
+
+    /// Runs SQL over a URL.
+    pub fn sql_at(&self, url: &str, sql: &str) -> Result<String, String> {
         let mut psql = Command::new(self.programs.join("psql"));
         psql.args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1", "--command", sql]);
-        try_run(psql.arg(self.socket_url(database))).map(|printed| printed.trim().to_owned())
+        try_run(psql.arg(url)).map(|printed| printed.trim().to_owned())
     }
 
     /// Starts a pooler before the server. It ends with what is returned.

@@ -46,6 +46,18 @@ async fn errors_name_the_cause_and_the_remedy() {
                 "the database missing at 127.0.0.1:{port} refuses this (database \"missing\" does not exist, SQLSTATE 3D000): create it, or name another"
             ),
         ),
+        (
+            test.url().replace(":planted%40password", ""),
+            format!(
+                "{place} cannot be reached (invalid configuration: password missing): write it in the URL, as in postgres://USER:PASSWORD@HOST/DATABASE"
+            ),
+        ),
+        (
+            format!("{}?sslmode=verify-full", test.url()),
+            format!(
+                "{place} cannot be reached (error performing TLS handshake: server does not support TLS): see whether it is PostgreSQL, and give it a certificate: ssl = on"
+            ),
+        ),
     ];
     for (url, expected) in expected {
         assert_eq!(refusal(&url).await, expected);
@@ -92,6 +104,9 @@ async fn a_pooler_that_shares_connections_is_refused() {
             test.name, sharing.port
         )
     );
+    // Others that use its connections have their own settings still.
+    let settings = "SELECT current_setting('search_path'), current_setting('statement_timeout')";
+    assert_eq!(test.server.sql_at(&url(sharing.port), settings).unwrap(), "\"$user\", public|0");
     let apart = test.server.pooler("session").unwrap();
     Database::connect(url(apart.port)).await.unwrap();
 }
