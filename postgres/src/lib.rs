@@ -38,5 +38,5 @@ pub use custody::PostgresCustody;
 pub use database::Database;
 pub use migrations::Migrated;
 pub use permits::{CountedBy, PostgresPermits, PostgresPermitsBuilder};
-pub use status::{LockStatus, MemberStatus, Status, WindowStatus};
+pub use status::{LockStatus, MemberStatus, ShareStatus, Status, WindowStatus};
 pub use store::PostgresStore;

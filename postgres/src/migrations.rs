@@ -25,12 +25,13 @@ struct Migration {
 }
 
 /// All steps. Each version is the one before and one more.
-const MIGRATIONS: [Migration; 5] = [
+const MIGRATIONS: [Migration; 6] = [
     Migration { version: 1, oldest_reader: 1, sql: include_str!("../migrations/0001_begin.sql") },
     Migration { version: 2, oldest_reader: 1, sql: include_str!("../migrations/0002_permits.sql") },
     Migration { version: 3, oldest_reader: 1, sql: include_str!("../migrations/0003_session_queue.sql") },
     Migration { version: 4, oldest_reader: 1, sql: include_str!("../migrations/0004_locks.sql") },
     Migration { version: 5, oldest_reader: 1, sql: include_str!("../migrations/0005_permits.sql") },
+    Migration { version: 6, oldest_reader: 1, sql: include_str!("../migrations/0006_shares.sql") },
 ];
 
 /// The version that this crate needs.

@@ -1,10 +1,11 @@
-//! What the machines that share a database do now. Nothing is changed, and no lock is taken.
+//! What the machines that share a database do now, which changes nothing and takes no lock; and which of them are forgotten.
 
 use std::time::Duration;
 
 use bunq_partner::jiff::Timestamp;
 use bunq_partner::{Error, RateLimit, Uuid};
 use tokio_postgres::Row;
+use tokio_postgres::types::Type;
 
 use crate::database::Database;
 use crate::trouble::Trouble;
@@ -25,6 +26,8 @@ pub struct Status {
     pub locks: Vec<LockStatus>,
     /// The members that have asked for a permit in the last ten minutes, or hold one.
     pub members: Vec<MemberStatus>,
+    /// The shares of the limits that members keep to while they cannot reach the database.
+    pub shares: Vec<ShareStatus>,
 }
 
 /// A window of bunq's rate limits.
@@ -71,6 +74,25 @@ pub struct MemberStatus {
     pub waiting: u64,
     /// When it has been heard of last.
     pub seen_ago: Duration,
+}
+
+/// A share of the limits, of a member that was [built with one](crate::PostgresPermitsBuilder::build_with_share).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ShareStatus {
+    /// The name of the member.
+    pub name: String,
+    /// The id of its process.
+    pub member: Uuid,
+    /// How much it is of each limit, in percent.
+    pub percent: u32,
+    /// What its calls count by: `address NAME`, `key`, or both.
+    pub counted_by: Vec<String>,
+    /// When the member has renewed its lease last.
+    pub renewed_ago: Duration,
+    /// The lease has ended, and the share is held back from the others: until the member comes back, a process joins with its name, or it
+    /// is [forgotten](Database::forget_member).
+    pub is_held_back: bool,
 }
 
 const SERVER: &str = "
@@ -131,6 +153,19 @@ const MEMBERS: &str = "
     HAVING min(seen_ago) < interval '10 min' OR count(permit) > 0
     ORDER BY member";
 
+const SHARES: &str = "
+    SELECT name, member, percent, scopes, (extract(epoch FROM clock_timestamp() - renewed) * 1000000)::bigint,
+        is_lapsed OR clock_timestamp() < renewed OR renewed + lease <= clock_timestamp()
+    FROM bunq_partner.permit_shares
+    WHERE ended IS NULL
+    ORDER BY name";
+
+/// A share that is renewed is not forgotten.
+const FORGET: &str = "
+    UPDATE bunq_partner.permit_shares SET ended = clock_timestamp()
+    WHERE name = $1 AND ended IS NULL AND (is_lapsed OR renewed + lease <= clock_timestamp())
+    RETURNING name";
+
 impl Database {
     /// Reads what the machines do now, for people who operate them.
     ///
@@ -141,9 +176,36 @@ impl Database {
         self.read_status().await.map_err(Trouble::context)
     }
 
+    /// Forgets a member that has ended for good: its [share](crate::PostgresPermitsBuilder::build_with_share) is not held back from the others
+    /// any more. Do it only when its process has ended: one that is cut off uses its share.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Context`](bunq_partner::ErrorKind::Context) if no member of this name has a share, or it still renews its lease; and like
+    /// [`connect`](Self::connect).
+    pub async fn forget_member(&self, name: &str) -> Result<(), Error> {
+        self.forget(name).await.map_err(Trouble::context)
+    }
+
+    async fn forget(&self, name: &str) -> Result<(), Trouble> {
+        let forgotten = self.query(FORGET, vec![(Box::new(name.to_owned()), Type::TEXT)]).await?;
+        if !forgotten.is_empty() {
+            return Ok(());
+        }
+        let shares = self.query(SHARES, Vec::new()).await?;
+        let names = shares.iter().map(|row| self.column::<String>(row, 0)).collect::<Result<Vec<_>, _>>()?;
+        let problem = match names.iter().any(|known| known == name) {
+            true => format!("has heard of the member {name} lately: stop it, and try again when its lease has ended"),
+            false if names.is_empty() => format!("knows no member {name} with a share: there is none"),
+            false => format!("knows no member {name} with a share: there are {}", names.join(", ")),
+        };
+        Err(Trouble::new(self.place(), problem))
+    }
+
     async fn read_status(&self) -> Result<Status, Trouble> {
         let read = |sql| self.query(sql, Vec::new());
         let (windows, locks, members) = (read(WINDOWS).await?, read(LOCKS).await?, read(MEMBERS).await?);
+        let shares = read(SHARES).await?;
         let server = read(SERVER).await?;
         let server = server.first().ok_or_else(|| Trouble::new(self.place(), "has answered nothing"))?;
         let window = |row| {
@@ -174,6 +236,16 @@ impl Database {
                 seen_ago: self.duration(row, 3)?,
             })
         };
+        let share = |row| {
+            Ok(ShareStatus {
+                name: self.column(row, 0)?,
+                member: self.column(row, 1)?,
+                percent: u32::try_from(self.column::<i32>(row, 2)?).unwrap_or_default(),
+                counted_by: self.column(row, 3)?,
+                renewed_ago: self.duration(row, 4)?,
+                is_held_back: self.column(row, 5)?,
+            })
+        };
         Ok(Status {
             database: self.place().to_owned(),
             schema_version: self.column(server, 0)?,
@@ -181,6 +253,7 @@ impl Database {
             windows: windows.iter().map(window).collect::<Result<_, Trouble>>()?,
             locks: locks.iter().map(lock).collect::<Result<_, Trouble>>()?,
             members: members.iter().map(member).collect::<Result<_, Trouble>>()?,
+            shares: shares.iter().map(share).collect::<Result<_, Trouble>>()?,
         })
     }
 

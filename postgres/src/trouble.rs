@@ -61,6 +61,11 @@ impl Trouble {
         self.ends_connection
     }
 
+    /// Whether the database cannot be reached, or cannot do it now.
+    pub(crate) fn is_passing(&self) -> bool {
+        self.is_passing
+    }
+
     /// The error of a store that has met this.
     pub(crate) fn context(self) -> Error {
         match self.is_passing {

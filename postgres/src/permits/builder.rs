@@ -10,6 +10,7 @@ use super::PostgresPermits;
 use super::counted_by::CountedBy;
 use super::held::HeldPermits;
 use super::member::{Member, TO_ARRIVE};
+use super::share::{Share, keep_share};
 use crate::database::Database;
 
 const DEFAULT_LEASE: Duration = Duration::from_secs(15);
@@ -57,6 +58,35 @@ impl PostgresPermitsBuilder {
     ///
     /// [`ErrorKind::Permits`](bunq_partner::ErrorKind::Permits) if the lease is too short or too long.
     pub fn build(self) -> Result<PostgresPermits, Error> {
+        Ok(PostgresPermits(Arc::new(self.member()?)))
+    }
+
+    /// Makes the member with a share of the limits, in percent, that it keeps to while it cannot reach the database. Of a limit of 5 calls, 20 %
+    /// are one call; a part of a call is none. The shares of all members that count by the same address or key are at most 100 %.
+    ///
+    /// The share is used once the database is sure to hold it back from the others, and what they were granted before has left the
+    /// windows: four [leases](Self::lease) and one window after the last answer, about a minute. Until then calls fail and say when. Calls
+    /// that count [by session](bunq_partner::LimitScope::Session) have no share. When the database answers again, its permits
+    /// are used again.
+    ///
+    /// The database holds back the share of a member that does not renew its lease: one that is cut off, and one that has ended. It does
+    /// so until a process joins with the same name, or the member is [forgotten](Database::forget_member). So give a process the
+    /// name of the one that it replaces, and start it when that has ended: two that run with one name may send more than bunq allows when both
+    /// are cut off. The first of them has no share any more once it hears of it.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Permits`](bunq_partner::ErrorKind::Permits) like [`build`](Self::build), if the share is not possible beside those of
+    /// the others, and if the database cannot be asked.
+    pub async fn build_with_share(self, name: impl Into<String>, percent: u8) -> Result<PostgresPermits, Error> {
+        let mut member = self.member()?;
+        member.share = Some(Share::join(&member, name.into(), percent).await?);
+        let member = Arc::new(member);
+        tokio::spawn(keep_share(Arc::downgrade(&member)));
+        Ok(PostgresPermits(member))
+    }
+
+    fn member(self) -> Result<Member, Error> {
         let Self { database, counted_by, lease } = self;
         if !(SHORTEST_LEASE..=LONGEST_LEASE).contains(&lease) {
             let problem = format_args!(
@@ -66,6 +96,6 @@ impl PostgresPermitsBuilder {
             return Err(Error::permits(problem));
         }
         let (id, held) = (Uuid::new_v4(), HeldPermits::default());
-        Ok(PostgresPermits(Arc::new(Member { id, database, counted_by, lease, held })))
+        Ok(Member { id, database, counted_by, lease, held, share: None })
     }
 }

@@ -33,4 +33,14 @@ impl CountedBy {
             (_, Self::AddressAndKey(name)) => vec![address(name), key()],
         }
     }
+
+    /// The kinds of windows in which calls count, as the function `permit_scope` of the database has them.
+    pub(super) fn scopes(&self) -> Vec<String> {
+        let (address, key) = (|name: &str| format!("address {name}"), || "key".to_owned());
+        match self {
+            Self::Address(name) => vec![address(name)],
+            Self::Key => vec![key()],
+            Self::AddressAndKey(name) => vec![address(name), key()],
+        }
+    }
 }

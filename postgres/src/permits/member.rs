@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bunq_partner::{Grant, OtherSessions, PermitWindow, Priority, RateLimit, Settlement, Taken, WaitingSessions};
+use bunq_partner::{
+    Error, Grant, OtherSessions, PermitWindow, Priority, RateLimit, Settlement, Taken, WaitingSessions,
+};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_postgres::Row;
@@ -13,6 +15,7 @@ use uuid::Uuid;
 use super::counted_by::CountedBy;
 use super::held::HeldPermits;
 use super::metrics;
+use super::share::Share;
 use crate::database::{Database, Value};
 use crate::trouble::Trouble;
 
@@ -21,7 +24,7 @@ use crate::trouble::Trouble;
 pub(super) const TO_ARRIVE: Duration = Duration::from_secs(11);
 
 /// A lease is renewed so many times while it lasts.
-const RENEWALS: u32 = 3;
+pub(super) const RENEWALS: u32 = 3;
 
 /// What the database has said to a call that asked for a permit. A permit that the call never hears of is given back.
 pub(super) struct Answer {
@@ -38,6 +41,8 @@ pub(super) struct Member {
     pub(super) counted_by: CountedBy,
     pub(super) lease: Duration,
     pub(super) held: HeldPermits,
+    /// What it may use while it cannot reach the database.
+    pub(super) share: Option<Share>,
 }
 
 impl Answer {
@@ -64,6 +69,14 @@ impl Drop for Answer {
 impl Member {
     pub(super) fn windows(&self, window: &PermitWindow) -> Vec<String> {
         self.counted_by.windows(window)
+    }
+
+    /// Why a permit is not had: the database, and what becomes of the share of a member that has one.
+    pub(super) fn no_permit(&self, window: &PermitWindow, trouble: &Trouble) -> Error {
+        match &self.share {
+            Some(share) if trouble.is_passing() => Error::permits(format_args!("{trouble}; {}", share.why_not(window))),
+            _ => Error::permits(trouble),
+        }
     }
 
     /// Runs a statement, and measures it.
@@ -253,12 +266,12 @@ pub(super) fn row_id(id: u128) -> i64 {
     i64::try_from(id).unwrap_or_default()
 }
 
-fn value<T: ToSql + Send + Sync + 'static>(value: T, kind: Type) -> Value {
+pub(super) fn value<T: ToSql + Send + Sync + 'static>(value: T, kind: Type) -> Value {
     (Box::new(value), kind)
 }
 
 /// What the functions of the database take: at most a year, which is longer than any limit.
-fn microseconds(time: Duration) -> i64 {
+pub(super) fn microseconds(time: Duration) -> i64 {
     const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
     i64::try_from(time.min(YEAR).as_micros()).unwrap_or(i64::MAX)
 }

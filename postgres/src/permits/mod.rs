@@ -5,6 +5,7 @@ mod counted_by;
 mod held;
 mod member;
 mod metrics;
+mod share;
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,7 +16,8 @@ use bunq_partner::{
 
 pub use self::builder::PostgresPermitsBuilder;
 pub use self::counted_by::CountedBy;
-use self::member::{Member, in_background, row_id};
+use self::member::{Answer, Member, in_background, row_id};
+use self::share::Share;
 use crate::database::Database;
 use crate::trouble::Trouble;
 
@@ -71,11 +73,15 @@ impl fmt::Debug for PostgresPermits {
 
 impl PermitStore for PostgresPermits {
     fn take<'a>(&'a self, window: &'a PermitWindow, priority: Priority) -> BoxFuture<'a, Result<Taken, Error>> {
-        let (member, limit) = (Arc::clone(&self.0), window.limit);
         Box::pin(async move {
-            let windows = member.windows(window);
-            let answer = Member::take(member, windows, limit, priority).await.map_err(Trouble::permits)?;
-            Ok(answer.heard())
+            let member = &self.0;
+            if let Some(share) = &member.share
+                && let Some(taken) = share.take(window, priority).await
+            {
+                return taken;
+            }
+            let answer = Member::take(Arc::clone(member), member.windows(window), window.limit, priority).await;
+            answer.map(Answer::heard).map_err(|trouble| member.no_permit(window, &trouble))
         })
     }
 
@@ -87,6 +93,9 @@ impl PermitStore for PostgresPermits {
     ) -> BoxFuture<'a, Result<(), Error>> {
         let member = Arc::clone(&self.0);
         Box::pin(async move {
+            if let Some(share) = member.share.as_ref().filter(|_| Share::has(id)) {
+                return share.settle(window, id, settlement).await;
+            }
             member.held.remove(row_id(id));
             let windows = member.windows(window);
             let place = member.database.clone();
@@ -98,6 +107,9 @@ impl PermitStore for PostgresPermits {
     }
 
     fn abandon(&self, window: &PermitWindow, id: u128) {
+        if let Some(share) = self.0.share.as_ref().filter(|_| Share::has(id)) {
+            return share.abandon(window, id);
+        }
         self.0.held.remove(row_id(id));
         let (member, windows) = (Arc::clone(&self.0), self.0.windows(window));
         in_background(async move {
@@ -108,7 +120,11 @@ impl PermitStore for PostgresPermits {
     }
 
     fn withdraw(&self, window: &PermitWindow, unused: &[u128]) {
-        let unused: Vec<_> = unused.iter().copied().map(row_id).collect();
+        let (own, unused): (Vec<u128>, Vec<_>) = unused.iter().copied().partition(|id| Share::has(*id));
+        for id in own {
+            self.abandon(window, id);
+        }
+        let unused: Vec<_> = unused.into_iter().map(row_id).collect();
         for id in &unused {
             self.0.held.remove(*id);
         }
@@ -121,7 +137,15 @@ impl PermitStore for PostgresPermits {
         window: &'a PermitWindow,
         sessions: WaitingSessions,
     ) -> BoxFuture<'a, Result<OtherSessions, Error>> {
-        let announced = self.0.announce(self.0.windows(window), window.limit, sessions);
-        Box::pin(async { announced.await.map_err(Trouble::permits) })
+        Box::pin(async move {
+            let member = &self.0;
+            if let Some(share) = &member.share
+                && let Some(others) = share.announce(window, &sessions).await
+            {
+                return others;
+            }
+            let announced = member.announce(member.windows(window), window.limit, sessions).await;
+            announced.map_err(|trouble| member.no_permit(window, &trouble))
+        })
     }
 }

@@ -12,5 +12,6 @@ mod fleet;
 mod migrating;
 mod permits;
 mod session_queue;
+mod shares;
 mod status;
 mod tls;

@@ -19,10 +19,10 @@ async fn several_processes_may_migrate_at_once_and_again() {
         begun_at.push(migration.await.unwrap().unwrap().from);
     }
     begun_at.sort_unstable();
-    assert_eq!(begun_at, [0, 5, 5, 5]);
+    assert_eq!(begun_at, [0, 6, 6, 6]);
     let again = Database::migrate(test.owner_url()).await.unwrap();
-    assert_eq!((again.from, again.to), (5, 5));
-    assert_eq!(versions(&test), "1 2 3 4 5");
+    assert_eq!((again.from, again.to), (6, 6));
+    assert_eq!(versions(&test), "1 2 3 4 5 6");
 }
 
 #[tokio::test]
@@ -42,10 +42,10 @@ async fn a_schema_of_a_newer_version_is_used_if_that_says_so() {
     for error in
         [Database::migrate(test.owner_url()).await.unwrap_err(), Database::connect(test.url()).await.unwrap_err()]
     {
-        let expected = "has version 98 of the schema, which needs a version of bunq-partner-postgres that knows version 97: this one knows 5";
+        let expected = "has version 98 of the schema, which needs a version of bunq-partner-postgres that knows version 97: this one knows 6";
         assert!(error.to_string().ends_with(expected), "{error}");
     }
-    assert_eq!(versions(&test), "1 2 3 4 5 98");
+    assert_eq!(versions(&test), "1 2 3 4 5 6 98");
 }
 
 #[tokio::test]
