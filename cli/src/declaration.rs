@@ -101,7 +101,7 @@ impl Command {
             | Self::Receipts(ReceiptsCommand::Verify { .. })
             | Self::Config(ConfigCommand::Show | ConfigCommand::Path)
             | Self::Postgres(PostgresCommand::Migrate)
-            | Self::Fleet(FleetCommand::Status)
+            | Self::Fleet(FleetCommand::Status | FleetCommand::Forget { .. })
             | Self::Completions { .. }
             | Self::Man
             | Self::Help { .. } => return Ok(()),
@@ -129,7 +129,7 @@ impl Command {
             Self::Demo
             | Self::Config(ConfigCommand::Path)
             | Self::Postgres(PostgresCommand::Migrate)
-            | Self::Fleet(FleetCommand::Status) => Results::Value,
+            | Self::Fleet(FleetCommand::Status | FleetCommand::Forget { .. }) => Results::Value,
             Self::Sandbox(_) | Self::Completions { .. } | Self::Man | Self::Help { .. } => Results::Text,
         }
     }

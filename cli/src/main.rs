@@ -206,6 +206,10 @@ fn run(arguments: CommandLine, format: &mut OutputFormat) -> Result<(), Failure>
             let (settings, view) = settle()?;
             in_runtime(until_interrupted(None, postgres::status(&settings, view)))
         }
+        Command::Fleet(FleetCommand::Forget { name }) => {
+            let (settings, view) = settle()?;
+            in_runtime(until_interrupted(None, postgres::forget(&settings, &name, view)))
+        }
         Command::Sandbox(options) => in_runtime(sandbox::run(options)),
         Command::Completions { shell } => Ok(write_out(io::stdout(), &completion::script(shell))?),
         Command::Man => Ok(write_out(io::stdout(), &help::manual()?)?),

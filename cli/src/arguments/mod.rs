@@ -118,7 +118,7 @@ pub(crate) enum Command {
     /// Manage the database that several machines share
     #[command(subcommand)]
     Postgres(PostgresCommand),
-    /// Show what the machines that share a database do
+    /// Show what the machines that share a database do, and forget one
     #[command(subcommand)]
     Fleet(FleetCommand),
     /// Run a sandbox of bunq
@@ -265,13 +265,24 @@ pub(crate) enum PostgresCommand {
 
 #[derive(Subcommand)]
 pub(crate) enum FleetCommand {
-    /// Show the windows of the rate limits, the locks and the members
+    /// Show the windows of the rate limits, the locks, members and shares
     #[command(after_help = concat!(
         "A member is a process that takes permits. Windows in which nothing counts are left\n\
          out.\n\n",
         examples!("fleet status", "fleet status --profile production --output json")
     ))]
     Status,
+    /// Forget a member that has ended for good, and free its share
+    #[command(after_help = concat!(
+        "A member with a share of the limits uses it while it cannot reach the database.\n\
+         So the share is held back from the others until the member is there again.\n\
+         Forget it only when its process has ended. `fleet status` shows the shares.\n\n",
+        examples!("fleet forget machine-1", "fleet forget machine-1 --profile production")
+    ))]
+    Forget {
+        /// The name of the member
+        name: String,
+    },
 }
 
 #[derive(Subcommand)]

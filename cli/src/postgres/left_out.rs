@@ -38,8 +38,12 @@ pub(super) async fn migrate(_: Secret) -> Result<(i32, i32), Failure> {
     Err(left_out("a database cannot be migrated"))
 }
 
-pub(super) async fn status(_: Secret) -> Result<[(&'static str, Vec<Record>); 3], Failure> {
+pub(super) async fn status(_: Secret) -> Result<[(&'static str, Vec<Record>); 4], Failure> {
     Err(left_out("a database cannot be read"))
+}
+
+pub(super) async fn forget(_: Secret, _: &str) -> Result<(), Failure> {
+    Err(left_out("a member cannot be forgotten"))
 }
 
 fn left_out(problem: &str) -> Failure {

@@ -38,7 +38,20 @@ pub(super) async fn migrate(settings: &Settings<'_>, view: View) -> Result<(), F
     Ok(())
 }
 
-/// `fleet status`: shows windows, locks and members.
+/// `fleet forget`: ends the share of a member.
+pub(super) async fn forget(settings: &Settings<'_>, name: &str, view: View) -> Result<(), Failure> {
+    let (url, _) = url(&named(&settings.bank()?)?.url.value).await?;
+    stores::forget(url, name).await?;
+    match view.format {
+        OutputFormat::Table => {
+            write_text(&format!("{name} is forgotten: its share is free once what it has sent counts no more\n"))
+        }
+        format => write_value(format, &json!({ "member": name })),
+    }?;
+    Ok(())
+}
+
+/// `fleet status`: shows windows, locks, members and shares.
 pub(super) async fn status(settings: &Settings<'_>, view: View) -> Result<(), Failure> {
     let (url, _) = url(&named(&settings.bank()?)?.url.value).await?;
     let lists = stores::status(url).await?;

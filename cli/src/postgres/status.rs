@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bunq_partner::jiff::Timestamp;
 use bunq_partner::{Error, RateLimit, text};
-use bunq_partner_postgres::{LockStatus, MemberStatus, Status, WindowStatus};
+use bunq_partner_postgres::{LockStatus, MemberStatus, ShareStatus, Status, WindowStatus};
 use serde_json::{Value, json};
 
 use super::super::examination::step::Check;
@@ -15,11 +15,12 @@ use super::super::output::{Field, Record};
 const MAX_CLOCK_ERROR: Duration = Duration::from_secs(30);
 
 /// The lists of `fleet status`, with the names that they have in JSON.
-pub(super) fn lists(status: Status) -> [(&'static str, Vec<Record>); 3] {
+pub(super) fn lists(status: Status) -> [(&'static str, Vec<Record>); 4] {
     [
         ("windows", status.windows.into_iter().map(window).collect()),
         ("locks", status.locks.into_iter().map(lock).collect()),
         ("members", status.members.into_iter().map(member).collect()),
+        ("shares", status.shares.into_iter().map(share).collect()),
     ]
 }
 
@@ -53,6 +54,17 @@ fn member(member: MemberStatus) -> Record {
         Field::new("held", 0, member.held),
         Field::new("waiting", 0, member.waiting),
         time("seen_seconds", member.seen_ago),
+    ])
+}
+
+fn share(share: ShareStatus) -> Record {
+    Record::of(vec![
+        Field::new("name", 0, share.name),
+        Field::new("percent", 0, share.percent),
+        Field::new("counted_by", 0, share.counted_by.join(", ")),
+        Field::new("held_back", 0, share.is_held_back),
+        time("renewed_seconds", share.renewed_ago),
+        Field::new("member", 1, share.member),
     ])
 }
 

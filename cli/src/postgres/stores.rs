@@ -61,7 +61,11 @@ pub(super) async fn migrate(url: Secret) -> Result<(i32, i32), Failure> {
     Ok((migrated.from, migrated.to))
 }
 
-/// Returns windows, locks and members, with their names.
-pub(super) async fn status(url: Secret) -> Result<[(&'static str, Vec<Record>); 3], Failure> {
+/// Returns windows, locks, members and shares, with their names.
+pub(super) async fn status(url: Secret) -> Result<[(&'static str, Vec<Record>); 4], Failure> {
     Ok(lists(Database::connect(url).await?.status().await?))
+}
+
+pub(super) async fn forget(url: Secret, name: &str) -> Result<(), Failure> {
+    Ok(Database::connect(url).await?.forget_member(name).await?)
 }

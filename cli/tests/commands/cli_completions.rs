@@ -43,13 +43,14 @@ fn path() -> String {
 }
 
 /// What is typed after the name of the program, and what its last word may become.
-const CASES: [(&str, &[&str]); 62] = [
+const CASES: [(&str, &[&str]); 63] = [
     // Commands.
     ("cl", &["close"]),
     ("re", &["receipts", "rekey", "report"]),
     ("users ", &["activate", "list", "reset", "show"]),
     ("session ", &["end", "reinstall"]),
     ("receipts v", &["verify"]),
+    ("fleet ", &["forget", "status"]),
     ("--env sandbox clo", &["close"]),
     ("--output=json -y clo", &["close"]),
     ("demo cl", &[]),

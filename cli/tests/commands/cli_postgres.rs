@@ -164,7 +164,10 @@ mod with_a_server {
             assert_eq!((err.as_str(), code), ("", 0));
             out
         };
-        assert_eq!(show("table"), "there are no windows\n\nthere are no locks\n\nthere are no members\n");
+        assert_eq!(
+            show("table"),
+            "there are no windows\n\nthere are no locks\n\nthere are no members\n\nthere are no shares\n"
+        );
         let member = "00000000-0000-4000-8000-000000000001";
         test.sql(&format!(
             "SELECT bunq_partner.take_permit('{member}', '{{a_window}}', 2, 3600000000, 60000000, 0, false, NULL)"
@@ -180,6 +183,34 @@ mod with_a_server {
         check(&validator(&schema(), "fleet"), &json, "fleet status");
         assert_eq!(json["windows"][0]["limits"], json!([{ "calls": 2, "per_seconds": 3600.0 }]));
         assert_eq!(json["members"][0]["member"], member);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_member_that_is_gone_is_forgotten() {
+        test_timeout::start();
+        let Some(test) = TestDatabase::migrated().await else { return };
+        let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
+        let run = |words: &[&str]| ran(on(&folder, &sandbox, &test.url()).args(words));
+        let permits = bunq_partner_postgres::PostgresPermits::builder(&test.connect().await);
+        drop(permits.build_with_share("machine-1", 25).await.unwrap());
+        let (_, err, code) = run(&["fleet", "forget", "machine-1"]);
+        assert!(err.contains("has heard of the member machine-1 lately") && code == 18, "{err}");
+        test.sql("UPDATE bunq_partner.permit_shares SET renewed = renewed - lease");
+        let (out, ..) = run(&["fleet", "status"]);
+        let last = out.lines().last().unwrap().split_whitespace().take(5).collect::<Vec<_>>().join(" ");
+        assert_eq!(last, "machine-1 25 address all true", "{out}");
+        let (out, err, code) = run(&["fleet", "status", "--output", "json"]);
+        assert_eq!((err.as_str(), code), ("", 0));
+        let json: Value = serde_json::from_str(&out).unwrap();
+        check(&validator(&schema(), "fleet"), &json, "fleet status");
+        assert_eq!(json["shares"][0]["held_back"], true);
+        let (out, err, code) = run(&["fleet", "forget", "machine-1", "--output", "json"]);
+        assert_eq!((err.as_str(), code), ("", 0));
+        let json: Value = serde_json::from_str(&out).unwrap();
+        check(&validator(&schema(), "forgotten_member"), &json, "fleet forget");
+        assert_eq!(json["member"], "machine-1");
+        let (_, err, code) = run(&["fleet", "forget", "machine-1"]);
+        assert!(err.contains("knows no member machine-1 with a share: there is none") && code == 18, "{err}");
     }
 
     #[tokio::test(flavor = "multi_thread")]

@@ -65,7 +65,7 @@ impl PostgresPermitsBuilder {
     /// are one call; a part of a call is none. The shares of all members that count by the same address or key are at most 100 %.
     ///
     /// The share is used once the database is sure to hold it back from the others, and what they were granted before has left the
-    /// windows: four [leases](Self::lease) and one window after the last answer, about a minute. Until then calls fail and say when. Calls
+    /// windows: four [leases](Self::lease), one window and 4 s after the last answer, 67 s by default. Until then calls fail and say when. Calls
     /// that count [by session](bunq_partner::LimitScope::Session) have no share. When the database answers again, its permits
     /// are used again.
     ///

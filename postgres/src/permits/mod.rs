@@ -54,7 +54,8 @@ use crate::trouble::Trouble;
 /// by leaps, which would end windows early. After a restart of the server or a failover to another, which may have lost the last permits,
 /// every window is closed for a lease, its own length, and up to 3 s more.
 ///
-/// If the database cannot be asked, calls fail with [`ErrorKind::Permits`](bunq_partner::ErrorKind::Permits), and nothing is sent.
+/// If the database cannot be asked, calls fail with [`ErrorKind::Permits`](bunq_partner::ErrorKind::Permits), and nothing is sent. A member
+/// [with a share](PostgresPermitsBuilder::build_with_share) goes on with that part of the limits after a while.
 #[derive(Clone)]
 pub struct PostgresPermits(Arc<Member>);
 

@@ -82,7 +82,7 @@ impl Share {
         let (lease, permits) = (member.lease, MemoryPermits::new());
         let clock = match ask_to_join(member, &name, percent, None).await.map_err(Trouble::permits)? {
             Joined::Share(clock) => clock,
-            Joined::Refused(problem) => return Err(Trouble::new(member.database.place(), problem).permits()),
+            Joined::Refused(problem) => return Err(Error::permits(problem)),
         };
         let heard = Heard { at: Instant::now(), clock, longest_lease: lease, is_kept: false };
         let state = Mutex::new(State { heard, held: 0, next_id: FIRST_ID, lost: None });
@@ -266,9 +266,11 @@ async fn ask_to_join(member: &Member, name: &str, percent: u8, heard: Option<Sys
             let others: Option<String> = database.column(row, 2)?;
             let left: i32 = database.column(row, 3)?;
             Ok(Joined::Refused(format!(
-                "has no share of {percent} % for {name}: {}, and {left} % is left. Lower the shares, or forget a member that is \
+                "there is no share of {percent} % for {name} in {}: {}, and {} % is left. Lower the shares, or forget a member that is \
                  gone with `bunq-partner fleet forget NAME`",
-                others.unwrap_or_default()
+                database.place(),
+                others.unwrap_or_default(),
+                left.max(0)
             )))
         }
     }
