@@ -22,6 +22,7 @@ CREATE TABLE bunq_partner.permit_shares (
 );
 CREATE UNIQUE INDEX ON bunq_partner.permit_shares (name) WHERE ended IS NULL;
 CREATE INDEX ON bunq_partner.permit_windows (lease);
+CREATE INDEX ON bunq_partner.permit_windows (named_until) WHERE named_until IS NOT NULL;
 
 -- What the calls of a window count by: 'address NAME', or 'key'. NULL: sessions, of which no share is held back.
 CREATE FUNCTION bunq_partner.permit_scope(p_window text) RETURNS text
@@ -91,10 +92,11 @@ BEGIN
 END $$;
 
 -- Renews the lease of a share, if it has not ended and this comes within a lease of `p_heard`, the last time of this clock that the
--- member knows. `holder` is who has the name; NULL: nobody. `longest_lease` is that of all permits.
+-- member knows. `holder` is who has the name; NULL: nobody. `longest_lease` is that of all permits. `named` are the windows for which bunq
+-- has named a limit.
 CREATE FUNCTION bunq_partner.renew_share(
     p_name text, p_member uuid, p_heard timestamptz,
-    OUT clock timestamptz, OUT holder uuid, OUT is_renewed boolean, OUT longest_lease bigint
+    OUT clock timestamptz, OUT holder uuid, OUT is_renewed boolean, OUT longest_lease bigint, OUT named text[]
 ) LANGUAGE plpgsql AS $$
 BEGIN
     SELECT member INTO holder FROM bunq_partner.permit_shares WHERE name = p_name AND ended IS NULL FOR UPDATE;
@@ -106,6 +108,8 @@ BEGIN
     -- The clock was set back.
     UPDATE bunq_partner.permit_shares SET ended = clock WHERE ended > clock;
     SELECT ceil(extract(epoch FROM max(lease)) * 1000000) INTO longest_lease FROM bunq_partner.permit_windows;
+    SELECT coalesce(array_agg(name), '{}') INTO named FROM bunq_partner.permit_windows
+        WHERE named_until > clock AND bunq_partner.permit_scope(name) IS NOT NULL;
 END $$;
 
 -- As in 0002, without what is held back.
@@ -161,4 +165,41 @@ BEGIN
         is_known := is_known AND (rounds = 0 AND place < known OR candidate >= a_limit.until);
         turn := greatest(turn, least(candidate, a_limit.until));
     END LOOP;
+END $$;
+
+-- As in 0002, with the window of each permit: a permit is listed once for each of its windows. Where a restart or a failover may have lost
+-- the last permits, those that are missing are held again: their calls last.
+CREATE FUNCTION bunq_partner.renew_permits(p_member uuid, p_permits bigint[], p_windows text[], p_lease bigint) RETURNS bigint[]
+    LANGUAGE plpgsql AS $$
+DECLARE
+    lease CONSTANT interval := bunq_partner.microseconds(p_lease);
+    held record;
+    w bunq_partner.permit_windows;
+    renewed bigint[];
+    restored bigint[];
+    lost bigint[] := '{}';
+BEGIN
+    FOR held IN
+        SELECT name, array_agg(permit) AS permits FROM unnest(p_permits, p_windows) AS each (permit, name) GROUP BY name ORDER BY name
+    LOOP
+        INSERT INTO bunq_partner.permit_windows (name)
+            SELECT held.name WHERE NOT EXISTS (SELECT FROM bunq_partner.permit_windows WHERE name = held.name)
+            ON CONFLICT (name) DO NOTHING;
+        w := bunq_partner.permit_window(held.name, lease, NULL);
+        WITH renewing AS (
+            UPDATE bunq_partner.permits SET lease_until = greatest(lease_until, w.time + lease)
+                WHERE window_id = w.id AND id = ANY (held.permits) AND member = p_member
+                AND settled IS NULL AND lease_until > w.time
+                RETURNING id
+        ) SELECT array_agg(id) INTO renewed FROM renewing;
+        WITH restoring AS (
+            INSERT INTO bunq_partner.permits
+                SELECT w.id, permit, p_member, w.time, w.time + lease, NULL FROM unnest(held.permits) AS permit
+                WHERE w.server IS NULL OR w.closed_until > w.time
+                ON CONFLICT (window_id, id) DO NOTHING
+                RETURNING id
+        ) SELECT array_agg(id) INTO restored FROM restoring;
+        lost := lost || ARRAY (SELECT unnest(held.permits) EXCEPT SELECT unnest(renewed || restored));
+    END LOOP;
+    RETURN ARRAY (SELECT DISTINCT unnest(lost));
 END $$;

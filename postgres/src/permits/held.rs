@@ -1,6 +1,6 @@
 //! The permits that a member holds.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::task::JoinHandle;
@@ -11,7 +11,8 @@ pub(super) struct HeldPermits(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    permits: HashSet<i64>,
+    /// With their windows.
+    permits: HashMap<i64, Vec<String>>,
     /// Renews them. It ends when there are none.
     renewal: Option<JoinHandle<()>>,
 }
@@ -22,9 +23,9 @@ impl HeldPermits {
     }
 
     /// Adds a permit. `renew` starts the task if none runs.
-    pub(super) fn add(&self, id: i64, renew: impl FnOnce() -> JoinHandle<()>) {
+    pub(super) fn add(&self, id: i64, windows: Vec<String>, renew: impl FnOnce() -> JoinHandle<()>) {
         let mut state = self.state();
-        state.permits.insert(id);
+        state.permits.insert(id, windows);
         // The runtime of the last task may have ended.
         if state.renewal.as_ref().is_none_or(JoinHandle::is_finished) {
             state.renewal = Some(renew());
@@ -33,16 +34,16 @@ impl HeldPermits {
 
     /// Removes a permit. Returns whether it was there.
     pub(super) fn remove(&self, id: i64) -> bool {
-        self.state().permits.remove(&id)
+        self.state().permits.remove(&id).is_some()
     }
 
-    /// The permits; `None` if there are none, and the task ends.
-    pub(super) fn to_renew(&self) -> Option<Vec<i64>> {
+    /// The permits, each once for each of its windows; `None` if there are none, and the task ends.
+    pub(super) fn to_renew(&self) -> Option<(Vec<i64>, Vec<String>)> {
         let mut state = self.state();
         if state.permits.is_empty() {
             state.renewal = None;
             return None;
         }
-        Some(state.permits.iter().copied().collect())
+        Some(state.permits.iter().flat_map(|(id, windows)| windows.iter().map(|window| (*id, window.clone()))).unzip())
     }
 }

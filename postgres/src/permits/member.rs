@@ -51,7 +51,8 @@ impl Answer {
         self.is_heard = true;
         if let Taken::Granted(grant) = self.taken {
             let member = &self.member;
-            member.held.add(row_id(grant.id), || tokio::spawn(keep_leases(Arc::clone(member))));
+            let windows = std::mem::take(&mut self.windows);
+            member.held.add(row_id(grant.id), windows, || tokio::spawn(keep_leases(Arc::clone(member))));
         }
         self.taken
     }
@@ -216,10 +217,14 @@ impl Member {
     }
 
     /// Returns the permits whose leases have ended before.
-    async fn renew(&self, permits: Vec<i64>) -> Result<Vec<i64>, Trouble> {
-        let renew = "SELECT bunq_partner.renew_permits($1, $2, $3)";
-        let lease = microseconds(self.lease);
-        let values = [value(self.id, Type::UUID), value(permits, Type::INT8_ARRAY), value(lease, Type::INT8)];
+    async fn renew(&self, permits: Vec<i64>, windows: Vec<String>) -> Result<Vec<i64>, Trouble> {
+        let renew = "SELECT bunq_partner.renew_permits($1, $2, $3, $4)";
+        let values = [
+            value(self.id, Type::UUID),
+            value(permits, Type::INT8_ARRAY),
+            value(windows, Type::TEXT_ARRAY),
+            value(microseconds(self.lease), Type::INT8),
+        ];
         let start = Instant::now();
         let rows = self.database.query_twice(self.lease / RENEWALS / 2, renew, &values).await;
         metrics::asked("renew", start.elapsed());
@@ -234,8 +239,8 @@ async fn keep_leases(member: Arc<Member>) {
     ticks.tick().await;
     loop {
         ticks.tick().await;
-        let Some(permits) = member.held.to_renew() else { return };
-        let lost = match member.renew(permits).await {
+        let Some((permits, windows)) = member.held.to_renew() else { return };
+        let lost = match member.renew(permits, windows).await {
             Ok(lost) => lost,
             Err(trouble) => {
                 tracing::warn!("the leases of permits are not renewed: {trouble}");

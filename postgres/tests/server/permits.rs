@@ -438,6 +438,31 @@ async fn a_window_is_not_kept_for_those_that_ask_later() {
     assert_eq!(asks(&test, 2, 20, false, "NULL"), place(1));
 }
 
+/// A permit that a failover has lost is held again as long as its call lasts.
+#[tokio::test]
+async fn a_call_in_flight_counts_after_a_failover_that_has_lost_it() {
+    test_timeout::start();
+    let Some(test) = TestDatabase::migrated().await else { return };
+    let renew = || {
+        test.sql("SELECT bunq_partner.renew_permits('00000000-0000-0000-0000-000000000001', '{1}', '{w}', 600000000)")
+    };
+    let held = "SELECT count(*) FROM bunq_partner.permits WHERE settled IS NULL AND lease_until > clock_timestamp() + interval '9 min'";
+    assert_eq!(asks(&test, 1, 0, false, "NULL"), None);
+    assert_eq!((renew(), test.sql(held)), ("{}".to_owned(), "1".to_owned()));
+    // Without a failover it was held for too short a time.
+    test.sql("DELETE FROM bunq_partner.permits");
+    assert_eq!((renew(), test.sql(held)), ("{1}".to_owned(), "0".to_owned()));
+    test.sql("UPDATE bunq_partner.permit_windows SET server = server - interval '1 day'");
+    test.sql("UPDATE bunq_partner.permit_servers SET first_seen = clock_timestamp()");
+    assert_eq!((renew(), test.sql(held)), ("{}".to_owned(), "1".to_owned()));
+    // The window was made last, and is lost with it.
+    test.sql("DELETE FROM bunq_partner.permit_windows");
+    assert_eq!((renew(), test.sql(held)), ("{}".to_owned(), "1".to_owned()));
+    // One that is settled is not.
+    test.sql("UPDATE bunq_partner.permits SET settled = clock_timestamp()");
+    assert_eq!((renew(), test.sql(held)), ("{1}".to_owned(), "0".to_owned()));
+}
+
 /// A response that comes after the end of the lease counts from then on: the call may have arrived as late.
 #[tokio::test]
 async fn a_call_that_outlasts_its_lease_counts_from_its_response() {
