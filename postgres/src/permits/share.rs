@@ -3,6 +3,7 @@
 //! It is used when two things are sure: the database holds it back, because the lease of the share has ended, and what was granted before
 //! that has left the windows. Only elapsed time tells, since nothing is heard then. No clock of a machine is compared with another.
 
+use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
@@ -15,6 +16,7 @@ use tokio::time::{Instant, sleep};
 use tokio_postgres::types::Type;
 use uuid::Uuid;
 
+use super::counted_by::CountedBy;
 use super::member::{Member, RENEWALS, TO_ARRIVE, microseconds, value};
 use crate::trouble::Trouble;
 
@@ -29,6 +31,7 @@ pub(super) struct Share {
     name: String,
     percent: u8,
     lease: Duration,
+    counted_by: CountedBy,
     permits: MemoryPermits,
     state: Mutex<State>,
 }
@@ -38,6 +41,8 @@ struct State {
     /// How many of its own permits are held.
     held: usize,
     next_id: u128,
+    /// The windows for which bunq has named a limit: their parts are not known here.
+    named: HashSet<String>,
     /// Why the member has no share any more.
     lost: Option<String>,
 }
@@ -66,6 +71,7 @@ enum Joined {
 struct Renewal {
     heard: Heard,
     is_renewed: bool,
+    named: HashSet<String>,
 }
 
 impl Share {
@@ -79,14 +85,14 @@ impl Share {
         if name.is_empty() || name.chars().any(char::is_control) {
             return Err(Error::permits("the name of a member is empty, or has control characters: give it another"));
         }
-        let (lease, permits) = (member.lease, MemoryPermits::new());
+        let (lease, counted_by, permits) = (member.lease, member.counted_by.clone(), MemoryPermits::new());
         let clock = match ask_to_join(member, &name, percent, None).await.map_err(Trouble::permits)? {
             Joined::Share(clock) => clock,
             Joined::Refused(problem) => return Err(Error::permits(problem)),
         };
         let heard = Heard { at: Instant::now(), clock, longest_lease: lease, is_kept: false };
-        let state = Mutex::new(State { heard, held: 0, next_id: FIRST_ID, lost: None });
-        Ok(Self { name, percent, lease, permits, state })
+        let state = Mutex::new(State { heard, held: 0, next_id: FIRST_ID, named: HashSet::new(), lost: None });
+        Ok(Self { name, percent, lease, counted_by, permits, state })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -115,7 +121,7 @@ impl Share {
         let own = self.window(window)?;
         let id = {
             let mut state = self.state();
-            state.is_usable(self.lease, &own).then_some(())?;
+            self.is_usable(&state, window).then_some(())?;
             // It is held before it is taken, so that the member does not come back meanwhile.
             state.held += 1;
             state.next_id += 1;
@@ -129,6 +135,15 @@ impl Share {
         Some(taken)
     }
 
+    fn is_usable(&self, state: &State, window: &PermitWindow) -> bool {
+        let usable_at = state.usable_at(self.lease, window.limit.per);
+        usable_at.is_some_and(|from| from <= Instant::now()) && !self.has_named_limit(state, window)
+    }
+
+    fn has_named_limit(&self, state: &State, window: &PermitWindow) -> bool {
+        self.counted_by.windows(window).iter().any(|name| state.named.contains(name))
+    }
+
     /// Whether a permit is one of a share.
     pub(super) fn has(id: u128) -> bool {
         id >= FIRST_ID
@@ -140,7 +155,13 @@ impl Share {
             Some(own) => self.permits.settle(&own, id, settlement).await,
             None => Ok(()),
         };
-        self.state().held -= 1;
+        let mut state = self.state();
+        if let Settlement::Refused(refusal) = settlement
+            && refusal.limit.is_some()
+        {
+            state.named.extend(self.counted_by.windows(window));
+        }
+        state.held -= 1;
         settled
     }
 
@@ -158,7 +179,7 @@ impl Share {
         sessions: &WaitingSessions,
     ) -> Option<Result<OtherSessions, Error>> {
         let own = self.window(window)?;
-        let is_usable = self.state().is_usable(self.lease, &own);
+        let is_usable = self.is_usable(&self.state(), window);
         match is_usable {
             true => Some(self.permits.announce(&own, sessions.clone()).await),
             false => None,
@@ -176,6 +197,7 @@ impl Share {
             (_, _, 0, _) => {
                 format!("the share of {name}, {percent} % of {calls} in {}, is less than a call", duration(per))
             }
+            _ if self.has_named_limit(&state, window) => "there is no share of a limit that bunq has named".to_owned(),
             (_, _, _, None) => {
                 format!("the share of {name} is not used: the database was away when it had just joined")
             }
@@ -189,10 +211,10 @@ impl Share {
     /// Renews the lease of the share, and has the member come back if it has ended.
     async fn renew(&self, member: &Member) -> Result<(), Trouble> {
         let last = self.state().heard;
-        let Renewal { heard, is_renewed } = ask_to_renew(member, &self.name, last).await?;
+        let Renewal { heard, is_renewed, named } = ask_to_renew(member, &self.name, last).await?;
         let is_unused = {
             let mut state = self.state();
-            state.heard = heard;
+            (state.heard, state.named) = (heard, named);
             state.held == 0
         };
         // What it has sent of its share must be over.
@@ -212,10 +234,6 @@ impl Share {
 }
 
 impl State {
-    fn is_usable(&self, lease: Duration, window: &PermitWindow) -> bool {
-        self.usable_at(lease, window.limit.per).is_some_and(|from| from <= Instant::now())
-    }
-
     /// From when on the share may be used in a window of this length. `None`: not as long as nothing is heard.
     fn usable_at(&self, lease: Duration, per: Duration) -> Option<Instant> {
         let Heard { at, longest_lease, is_kept, .. } = self.heard;
@@ -277,7 +295,7 @@ async fn ask_to_join(member: &Member, name: &str, percent: u8, heard: Option<Sys
 }
 
 async fn ask_to_renew(member: &Member, name: &str, last: Heard) -> Result<Renewal, Trouble> {
-    let renew = "SELECT clock, holder, is_renewed, longest_lease FROM bunq_partner.renew_share($1, $2, $3)";
+    let renew = "SELECT clock, holder, is_renewed, longest_lease, named FROM bunq_partner.renew_share($1, $2, $3)";
     let values =
         [value(name.to_owned(), Type::TEXT), value(member.id, Type::UUID), value(last.clock, Type::TIMESTAMPTZ)];
     let database = &member.database;
@@ -293,5 +311,6 @@ async fn ask_to_renew(member: &Member, name: &str, last: Heard) -> Result<Renewa
         longest_lease: longest.max(member.lease),
         is_kept: is_renewed || last.is_kept && holder == Some(member.id),
     };
-    Ok(Renewal { heard, is_renewed })
+    let named: Vec<String> = database.column(row, 4)?;
+    Ok(Renewal { heard, is_renewed, named: named.into_iter().collect() })
 }
