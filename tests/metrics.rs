@@ -7,9 +7,9 @@ mod common;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bunq_partner::Operation;
+use bunq_partner::{ContextStore as _, Operation};
 use bunq_partner_sandbox::{Fault, Injection, Sandbox};
-use common::at_once;
+use common::{MemoryStore, at_once};
 use futures_util::future::join_all;
 use opentelemetry::KeyValue;
 use opentelemetry_sdk::metrics::data::{AggregatedMetrics, MetricData};
@@ -97,6 +97,17 @@ async fn metrics_as_an_exporter_sees_them() {
     assert_eq!(now()["bunq.client.permit.waiting get_provision"], 2.0);
     drop(given_up);
     assert_eq!(now()["bunq.client.permit.waiting get_provision"], 0.0);
+
+    // A session that waits for the lock of the context that it is kept in.
+    let store = MemoryStore::default();
+    let lock = store.lock().await.unwrap();
+    let opening = sandbox.client().context_store(store).build().unwrap();
+    let opening = tokio::spawn(async move { opening.open_session().await });
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    drop(lock);
+    opening.await.unwrap().unwrap();
+    let waited = now()["bunq.client.lock.wait context"];
+    assert!((5.0..6.0).contains(&waited), "{waited}");
 
     #[cfg(feature = "webhook")]
     {

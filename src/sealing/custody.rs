@@ -8,6 +8,7 @@ use crate::custody::{Custody, CustodyEntry, CustodyFilter};
 use crate::error::Error;
 use crate::session::context::ContextLock;
 use crate::transport::credentials::BoxFuture;
+use crate::transport::metrics::LockWait;
 use crate::types::{ProvisionId, Secret};
 
 /// Seals what it hands to a custody, and opens what it gets from it. The entries are readable.
@@ -62,7 +63,10 @@ impl Custody for SealedCustody {
     }
 
     fn lock(&self, id: ProvisionId) -> BoxFuture<'_, Result<ContextLock, Error>> {
-        self.custody.lock(id)
+        Box::pin(async move {
+            let _waiting = LockWait::begin("user");
+            self.custody.lock(id).await
+        })
     }
 
     fn list(

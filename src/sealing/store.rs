@@ -7,6 +7,7 @@ use super::text::Place;
 use crate::error::Error;
 use crate::session::context::{ContextLock, ContextStore};
 use crate::transport::credentials::BoxFuture;
+use crate::transport::metrics::LockWait;
 use crate::types::Secret;
 
 /// Seals what it hands to a store, and opens what it gets from it.
@@ -44,6 +45,9 @@ impl ContextStore for SealedStore {
     }
 
     fn lock(&self) -> BoxFuture<'_, Result<ContextLock, Error>> {
-        self.store.lock()
+        Box::pin(async {
+            let _waiting = LockWait::begin("context");
+            self.store.lock().await
+        })
     }
 }

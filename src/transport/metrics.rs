@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tracing::{Level, event};
 
 use crate::operation::Operation;
@@ -36,6 +37,25 @@ pub(super) fn retried(operation: &Operation) {
 /// The client has opened a session.
 pub(crate) fn session_opened() {
     event!(target: TARGET, Level::DEBUG, monotonic_counter.bunq.client.sessions_opened = 1_i64);
+}
+
+/// A wait for the lock of a kept context or user, which ends with this: the lock is held then, or nobody waits for it any more.
+pub(crate) struct LockWait {
+    of: &'static str,
+    start: Instant,
+}
+
+impl LockWait {
+    pub(crate) fn begin(of: &'static str) -> Self {
+        Self { of, start: Instant::now() }
+    }
+}
+
+impl Drop for LockWait {
+    fn drop(&mut self) {
+        let wait = self.start.elapsed().as_secs_f64();
+        event!(target: TARGET, Level::DEBUG, histogram.bunq.client.lock.wait = wait, bunq.lock.of = self.of);
+    }
 }
 
 /// Nobody has activated the credential of a user, and it expires soon.

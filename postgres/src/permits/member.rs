@@ -139,6 +139,7 @@ impl Member {
         match was_held {
             true => Ok(()),
             false => {
+                metrics::lost();
                 let problem = "was told of the end of a call later than the lease of its permit allows: other calls may \
                                have been sent meanwhile. Raise the lease, or see what held this process up";
                 Err(Trouble::new(self.database.place(), problem))
@@ -250,7 +251,6 @@ async fn keep_leases(member: Arc<Member>) {
         for id in lost {
             // It may have been settled meanwhile.
             if member.held.remove(id) {
-                metrics::lost();
                 tracing::warn!(
                     "the lease of a permit has ended while its call lasted: other calls may be sent meanwhile"
                 );

@@ -9,6 +9,7 @@ mod connecting;
 mod contexts;
 mod custody;
 mod fleet;
+mod metrics;
 mod migrating;
 mod permits;
 mod session_queue;
