@@ -1,6 +1,7 @@
 //! Everything that must hold before a change lands, the quick things first, and what each of them takes.
 
 mod cost;
+mod features;
 mod programs;
 
 use anyhow::{Result, bail};
@@ -10,11 +11,12 @@ use crate::package::Step;
 use crate::{docs, endpoint, layers, package, path, run as command, spec, target, test_timeouts};
 
 /// All but those of the packages, which come last.
-const STEPS: [Step; 16] = [
+const STEPS: [Step; 17] = [
     ("format", || command("cargo", &["fmt", "--all", "--check"], &[])),
     ("document", document),
     ("layers", layers::run),
     ("test-timeouts", test_timeouts::run),
+    ("features", features::check),
     ("lint the library", || lint(&["--package", "bunq-partner"])),
     ("lint", || lint(&["--workspace", "--all-features"])),
     ("docs", docs::run),
