@@ -99,6 +99,8 @@ pub(super) struct BankConnection {
     pub(super) warnings: Vec<String>,
     /// The profile that this comes from, if it does.
     pub(super) profile: Option<String>,
+    /// The settings name a database, which may not be connected.
+    pub(super) names_database: bool,
 }
 
 impl BankConnection {
@@ -156,6 +158,7 @@ impl BankConnection {
             shutdown,
             warnings,
             profile,
+            names_database: settings.postgres.is_some(),
         })
     }
 
@@ -180,6 +183,7 @@ impl BankConnection {
             shutdown: Shutdown::default(),
             warnings: Vec::new(),
             profile: None,
+            names_database: false,
         })
     }
 

@@ -38,7 +38,8 @@ pub(super) async fn run(invocation: &Invocation, unusable: Option<Failure>) -> R
             steps.push(match &unusable {
                 None => Check::ok("key", format!("it has the form of a key of {environment}")),
                 Some(failure) if failure.is_of_kind(ErrorKind::Context) => {
-                    Check::failed("context", failure.message(), remedy)
+                    let step = if connection.names_database { "database" } else { "context" };
+                    Check::failed(step, failure.message(), remedy)
                 }
                 Some(failure) => Check::failed("key", failure.message(), remedy),
             });

@@ -82,7 +82,7 @@ pub(super) fn checks(status: Result<Status, Error>, now: Timestamp) -> Vec<Check
         }
     };
     let Status { database, schema_version, time, windows, locks, members, .. } = status;
-    let difference = now.duration_since(time).unsigned_abs();
+    let difference = Duration::from_secs(now.duration_since(time).unsigned_abs().as_secs());
     let server = if difference <= MAX_CLOCK_ERROR {
         let saw = format!(
             "{database} has version {schema_version} of the schema, and grants what is needed; its clock is right"

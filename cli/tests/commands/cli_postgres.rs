@@ -214,6 +214,55 @@ mod with_a_server {
     }
 
     #[tokio::test(flavor = "multi_thread")]
+    async fn doctor_says_what_is_wrong_with_the_database() {
+        test_timeout::start();
+        let Some(test) = TestDatabase::migrated().await else { return };
+        let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
+        let examined = || {
+            let (out, err, code) = ran(on(&folder, &sandbox, &test.url()).arg("doctor"));
+            (format!("{out}{err}"), code)
+        };
+        let member = "00000000-0000-4000-8000-000000000001";
+        // Another member waits, and bunq has refused its call with 429.
+        test.sql(&format!(
+            "SELECT bunq_partner.take_permit('{member}', '{{a_window}}', 2, 3600000000, 60000000, 0, false, NULL);
+             SELECT bunq_partner.settle_permit('{member}', '{{a_window}}', 1, false, 3600000000, NULL, NULL, NULL, NULL, NULL)"
+        ));
+        let (out, code) = examined();
+        let step =
+            "warn  machines      members in the last ten minutes: 2; locks: 0; closed windows: 1, such as a_window";
+        assert!(out.contains(step) && out.contains("`bunq-partner fleet status` shows all") && code == 0, "{out}");
+        // The server's clock is ahead.
+        test.sql(
+            "SET allow_system_table_mods = on;
+             CREATE OR REPLACE FUNCTION pg_catalog.clock_timestamp() RETURNS timestamptz LANGUAGE sql
+                 AS $$ SELECT statement_timestamp() + interval '90 min 30 s' $$",
+        );
+        let (out, code) = examined();
+        let step = format!("warn  database      the clock of the database {} at 127.0.0.1:", test.name);
+        assert!(out.contains(&step) && out.contains("and that of this machine are 1 h 30 min") && code == 0, "{out}");
+
+        let newest = test.sql("SELECT max(version) FROM bunq_partner.schema_version");
+        let lacking = [
+            (
+                "REVOKE UPDATE ON bunq_partner.permits FROM bunq_partner_service",
+                "does not grant the role UPDATE on bunq_partner.permits: run role.sql",
+            ),
+            (
+                "INSERT INTO bunq_partner.schema_version (version, oldest_reader, applied_by) VALUES (99, 99, 'later')",
+                "has version 99 of the schema, which needs a version of bunq-partner-postgres that knows version 99",
+            ),
+            (&*format!("DELETE FROM bunq_partner.schema_version WHERE version >= {newest}"), "is needed: migrate it"),
+        ];
+        for (sql, problem) in lacking {
+            test.sql(sql);
+            let (out, code) = examined();
+            assert!(out.contains("FAIL  database") && out.contains(problem) && code == 1, "{out}");
+        }
+        assert!(!examined().0.contains("planted"));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
     async fn a_database_that_is_away_is_named_without_its_password() {
         test_timeout::start();
         let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
