@@ -16,6 +16,7 @@ pub mod machines {}
 #[doc = include_str!("../docs/networks.md")]
 pub mod networks {}
 
+/// [machines]: machines
 #[doc = include_str!("../docs/observability.md")]
 pub mod observability {}
 

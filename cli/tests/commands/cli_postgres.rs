@@ -80,14 +80,16 @@ async fn a_program_without_the_feature_says_so() {
 
 #[cfg(feature = "postgres")]
 mod with_a_server {
+    use std::path::Path;
     use std::process::Command;
 
     use serde_json::{Value, json};
 
     use super::*;
     use crate::cli_output::{check, schema, validator};
-    use crate::common::calls;
-    use crate::with_postgres::TestDatabase;
+    use crate::common::{calls, variables};
+    use crate::with_postgres::server::Server;
+    use crate::with_postgres::{TestDatabase, or_left_out};
 
     /// The program on a machine of its own, which has the bank and the URL of the database in variables.
     fn on(machine: &Folder, sandbox: &Sandbox, url: &str) -> Command {
@@ -151,6 +153,35 @@ mod with_a_server {
         assert_eq!(json["from"], json["to"]);
         assert_ne!(json["to"], json!(0));
         assert!(sandbox.take_call_log().is_empty());
+    }
+
+    /// The README and the guide have the same lines, and a shell runs all but the first, which installs this program.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_five_lines_of_the_readme_set_a_machine_up() {
+        test_timeout::start();
+        let (readme, guide) = (include_str!("../../../README.md"), include_str!("../../../docs/machines.md"));
+        let (_, block) = readme.split_once("## One machine or several").unwrap().1.split_once("```sh\n").unwrap();
+        let lines: Vec<_> = block.lines().take_while(|line| *line != "```").collect();
+        assert_eq!((lines.len(), guide.contains(&lines.join("\n"))), (5, true), "{lines:?}");
+        assert_eq!(lines[0], "cargo install --path cli --features postgres");
+
+        let Some(server) = or_left_out(Server::shared()) else { return };
+        server.sql("postgres", "CREATE ROLE owner LOGIN CREATEDB CREATEROLE PASSWORD 'PASSWORD'");
+        let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
+        let script = lines[1..].join("\n").replace("db.example.com", &format!("127.0.0.1:{}", server.port()));
+        let mut shell = Command::new("sh");
+        for name in variables::SETTINGS.into_iter().chain(variables::OTHERS) {
+            shell.env_remove(name);
+        }
+        let program = Path::new(env!("CARGO_BIN_EXE_bunq-partner")).parent().unwrap();
+        let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap());
+        shell
+            .env("PATH", path)
+            .env("BUNQ_API_KEY", sandbox.api_key().expose())
+            .env("BUNQ_BASE_URL", sandbox.base_url());
+        shell.env("XDG_STATE_HOME", &folder.0).env("XDG_CONFIG_HOME", &folder.0).current_dir("..");
+        let (out, err, code) = ran(shell.arg("-ec").arg(format!("{script}\nbunq-partner whoami")));
+        assert!(code == 0 && out.contains("the context sandbox in the database acme at 127.0.0.1:"), "{out}{err}");
     }
 
     #[tokio::test(flavor = "multi_thread")]
