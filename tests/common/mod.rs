@@ -3,9 +3,10 @@
 #![allow(dead_code, unused_imports, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod sealed;
+pub mod secrets;
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -88,7 +89,7 @@ pub fn calls(sandbox: &Sandbox, method: &str, path: &str) -> Vec<CallLogEntry> {
     sandbox.call_log().into_iter().filter(|call| call.method == method && call.path.ends_with(path)).collect()
 }
 
-/// A folder for one test, which is removed at its end.
+/// A folder for one test, which is removed at its end. No context and no record of a user in it may have a secret that can be read.
 pub struct Folder(pub PathBuf);
 
 impl Folder {
@@ -124,8 +125,25 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
+        let found = kept_readable(&self.0);
         let _ = std::fs::remove_dir_all(&self.0);
+        assert!(std::thread::panicking() || found.is_none(), "a secret can be read: {found:?}");
     }
+}
+
+/// A context or a record of a user below a folder in which a secret can be read, and that.
+fn kept_readable(folder: &Path) -> Option<(PathBuf, String)> {
+    std::fs::read_dir(folder).into_iter().flatten().flatten().find_map(|entry| {
+        let path = entry.path();
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            return kept_readable(&path);
+        }
+        let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
+        let bytes = is_file.then(|| std::fs::read(&path).ok()).flatten()?;
+        let text = String::from_utf8_lossy(&bytes);
+        let is_kept = [r#""environment":"#, r#""base_url":"#].iter().all(|member| text.contains(member));
+        is_kept.then(|| secrets::secret_in(&bytes)).flatten().map(|secret| (path, secret))
+    })
 }
 
 /// A store in memory that the clients of a test can share.
@@ -158,6 +176,7 @@ impl ContextStore for MemoryStore {
 
     fn save<'a>(&'a self, _lock: &'a ContextLock, context: Secret) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(async move {
+            assert_eq!(secrets::secret_in(context.expose().as_bytes()), None, "it can be read");
             *self.stored.lock().unwrap() = Some(context);
             Ok(())
         })
@@ -244,6 +263,7 @@ impl<C: Custody> Custody for EndingCustody<C> {
     ) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(async {
             (self.before_write)()?;
+            assert_eq!(secrets::secret_in(text.expose().as_bytes()), None, "it can be read");
             self.custody.save(lock, entry, text).await
         })
     }

@@ -11,7 +11,7 @@ use bunq_partner::{
 use bunq_partner_sandbox::{Fault, Injection, Sandbox};
 use futures_util::future::join_all;
 
-use crate::common::{Folder, Log, MemoryStore, at_once, calls, id, ready, unsealed};
+use crate::common::{Folder, Log, MemoryStore, at_once, calls, id, ready, resealed, unsealed};
 
 /// Environment variables that tell another process of this test which sandbox and file to use.
 const BASE_URL: &str = "BUNQ_PARTNER_TEST_BASE_URL";
@@ -317,11 +317,12 @@ async fn the_context_of_another_key_is_not_replaced_on_request() {
     assert_eq!(std::fs::read(&file.0).unwrap(), stored);
 }
 
-/// Changes one value of the stored context, which is readable then, as that of an earlier version.
+/// Changes one value of the stored context.
 fn damage(file: &ContextFile, pointer: &str, value: &str) {
-    let mut stored = unsealed(&std::fs::read_to_string(&file.0).unwrap(), &API_KEY.into());
+    let text = std::fs::read_to_string(&file.0).unwrap();
+    let mut stored = unsealed(&text, &API_KEY.into());
     *stored.pointer_mut(pointer).unwrap() = value.into();
-    std::fs::write(&file.0, stored.to_string()).unwrap();
+    std::fs::write(&file.0, resealed(&text, &stored, &API_KEY.into())).unwrap();
 }
 
 #[tokio::test]

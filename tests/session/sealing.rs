@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,6 +15,7 @@ use bunq_partner::{
 use bunq_partner_sandbox::Sandbox;
 use serde_json::{Value, json};
 
+use crate::common::secrets::secret_in;
 use crate::common::{EndingCustody, Folder, MemoryStore, at_once, calls, unsealed, with_key};
 
 const NEW_KEY: &str = "sandbox_the-new-key";
@@ -114,13 +116,24 @@ async fn no_secret_is_in_what_is_kept() {
         secrets.extend(call.header("x-bunq-client-authentication").map(str::to_owned));
     }
     assert!(secrets.len() > 10, "{}", secrets.len());
-    // The beginnings of keys in PEM and in DER.
-    secrets.extend(["BEGIN", "MIIE", "MIIB", "token", "signing_key"].map(str::to_owned));
+    // What a folder is searched for at its end, in each test.
+    let context = unsealed(&fs::read_to_string(folder.path("context.json")).unwrap(), &sandbox.api_key());
+    let installation = context["installation"].as_object().unwrap();
+    secrets.extend(["signing_key", "token"].map(|name| installation[name].as_str().unwrap().to_owned()));
+    secrets.extend(["{\"key\":\"-----BEGIN PRIVATE KEY-----\\n\"}".to_owned()]);
+    assert!(secrets.iter().all(|secret| secret_in(secret.as_bytes()).is_some()), "{secrets:?}");
+
+    secrets.extend(["token", "signing_key"].map(str::to_owned));
     let kept = bytes_in(&folder.0);
     assert!(kept.len() > 5000, "{}", kept.len());
     for secret in secrets {
         assert!(!kept.windows(secret.len()).any(|bytes| bytes == secret.as_bytes()), "{secret} is kept readable");
     }
+
+    let readable = Folder::new();
+    readable.file("context.json", &context.to_string());
+    let found = catch_unwind(AssertUnwindSafe(|| drop(readable))).unwrap_err();
+    assert!(found.downcast_ref::<String>().unwrap().contains("a secret can be read"), "{found:?}");
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use bunq_partner::Operation;
 use bunq_partner_sandbox::{Fault, Injection, Sandbox};
 use serde_json::Value;
 
-use crate::common::{Folder, calls, program, program_for, program_with_session, ran, unsealed};
+use crate::common::{Folder, calls, program, program_for, program_with_session, ran, resealed, unsealed};
 
 /// The commands that the texts of the program name: `` `bunq-partner … ` ``, with `ID` for what is filled in.
 fn named(folder: &Path, found: &mut BTreeSet<String>) {
@@ -127,10 +127,11 @@ async fn another_key_of_the_banks_is_taken_with_session_reinstall() {
     };
     assert_eq!(ran(at().arg("list")).2, 0);
     // The same token, and another key of the bank's in the file.
-    let mut stored = unsealed(&std::fs::read_to_string(&context).unwrap(), &sandbox.api_key());
+    let text = std::fs::read_to_string(&context).unwrap();
+    let mut stored = unsealed(&text, &sandbox.api_key());
     let other = bunq_partner::wire::SigningKey::generate().unwrap().public_key_pem().unwrap();
     stored["installation"]["server_public_key"] = other.into();
-    std::fs::write(&context, stored.to_string()).unwrap();
+    std::fs::write(&context, resealed(&text, &stored, &sandbox.api_key())).unwrap();
 
     let (message, hint, code) = failure(at().arg("list"));
     assert_eq!(code, 7, "{message}");
