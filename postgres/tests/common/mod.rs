@@ -3,9 +3,12 @@
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 pub mod proxy;
+#[path = "../../../tests/common/secrets.rs"]
+pub mod secrets;
 pub mod server;
 
 use std::io::{self, Write as _};
+use std::thread;
 
 use bunq_partner::Uuid;
 use bunq_partner_postgres::Database;
@@ -15,7 +18,8 @@ use self::server::Server;
 /// The password of the user of each test, which nothing may tell.
 pub const PASSWORD: &str = "planted@password";
 
-/// A database of a test, with a user that has the least rights. It is dropped with this.
+/// A database of a test, with a user that has the least rights. It is dropped with this, and must not have been given a secret that can
+/// be read.
 pub struct TestDatabase {
     pub server: &'static Server,
     pub name: String,
@@ -79,6 +83,11 @@ impl TestDatabase {
         Database::connect(self.url()).await.unwrap()
     }
 
+    /// All that it has, and all that was ever written to it.
+    pub fn written(&self) -> Vec<u8> {
+        self.server.written(&self.name)
+    }
+
     /// Runs SQL as a superuser, and returns what it prints.
     pub fn sql(&self, sql: &str) -> String {
         self.server.sql(&self.name, sql)
@@ -107,8 +116,14 @@ pub async fn own_database(server: &Server) -> String {
 
 impl Drop for TestDatabase {
     fn drop(&mut self) {
+        let written = self.written();
         // A test may have stopped the server; it is removed with everything then.
         let _ = self.server.try_sql("postgres", &format!("DROP DATABASE {} WITH (FORCE)", self.name));
         let _ = self.server.try_sql("postgres", &format!("DROP ROLE {}", self.name));
+        let found = secrets::secret_in(&written).or_else(|| {
+            let password = PASSWORD.as_bytes();
+            written.windows(password.len()).any(|bytes| bytes == password).then(|| PASSWORD.to_owned())
+        });
+        assert!(thread::panicking() || found.is_none(), "{} was kept readable: {found:?}", self.name);
     }
 }

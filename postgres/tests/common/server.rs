@@ -97,8 +97,10 @@ impl Server {
 
     fn try_start(&self) -> Result<String, String> {
         let folder = self.folder.display();
+        // What is written is logged too, with the values: see `written`.
         let settings = format!(
-            "-c listen_addresses=127.0.0.1 -c port={} -c unix_socket_directories={folder} -c max_connections=200",
+            "-c listen_addresses=127.0.0.1 -c port={} -c unix_socket_directories={folder} -c max_connections=200 \
+             -c log_statement=mod -c log_line_prefix='%d ' -c bytea_output=escape",
             self.port
         );
         let mut start = self.pg_ctl("start");
@@ -141,6 +143,19 @@ impl Server {
         try_run(psql.arg(url)).map(|printed| printed.trim().to_owned())
     }
 
+    /// All that a database has, and all that was ever written to it: a dump, and the statements of its log.
+    pub fn written(&self, database: &str) -> Vec<u8> {
+        let mut pg_dump = Command::new(self.programs.join("pg_dump"));
+        let mut written = run(pg_dump.arg(self.socket_url(database)));
+        let mut is_its = false;
+        for line in self.log().split_inclusive('\n') {
+            // An entry goes on in lines that are indented.
+            is_its = line.strip_prefix(database).map_or(is_its && line.starts_with('\t'), |rest| rest.starts_with(' '));
+            written.extend(is_its.then_some(line));
+        }
+        written.into_bytes()
+    }
+
     /// Starts a pooler before the server. It ends with what is returned.
     pub fn pooler(&self, mode: &str) -> Result<Pooler, String> {
         if !Path::new("/usr/sbin/pgbouncer").exists() {
@@ -175,7 +190,7 @@ impl Server {
     }
 
     fn log(&self) -> String {
-        fs::read_to_string(self.folder.join("log")).unwrap_or_default()
+        String::from_utf8_lossy(&fs::read(self.folder.join("log")).unwrap_or_default()).into_owned()
     }
 }
 

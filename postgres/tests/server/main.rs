@@ -10,6 +10,7 @@ mod contexts;
 mod custody;
 mod fleet;
 mod metrics;
+mod kept;
 mod migrating;
 mod permits;
 mod session_queue;
