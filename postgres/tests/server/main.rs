@@ -13,6 +13,7 @@ mod metrics;
 mod kept;
 mod migrating;
 mod permits;
+mod rekeying;
 mod session_queue;
 mod shares;
 mod status;
