@@ -87,7 +87,7 @@ mod with_a_server {
 
     use super::*;
     use crate::cli_output::{check, schema, validator};
-    use crate::common::{calls, variables};
+    use crate::common::{calls, variables, with_key};
     use crate::with_postgres::server::Server;
     use crate::with_postgres::{TestDatabase, or_left_out};
 
@@ -130,6 +130,36 @@ mod with_a_server {
         assert!(out.contains(&step) && out.contains("grants what is needed; its clock is right"), "{out}{err}");
         assert!(out.contains("machines      members in the last ten minutes: 5"), "{out}{err}");
         assert!(out.contains("the custody sandbox in the database") && out.contains("can be used"), "{out}{err}");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn another_key_is_refused_until_what_is_kept_is_sealed_anew() {
+        test_timeout::start();
+        let Some(test) = TestDatabase::migrated().await else { return };
+        let (sandbox, machines) = (Sandbox::start().await.unwrap(), [Folder::new(), Folder::new()]);
+        let id = sandbox.populate(1)[0].to_string();
+        let run = |sandbox: &Sandbox, machine: usize, words: &[&str]| {
+            ran(on(&machines[machine], sandbox, &test.url()).args(words))
+        };
+        assert_eq!(run(&sandbox, 0, &["users", "activate", &id]).2, 0);
+        let old = machines[0].file("old-key", sandbox.api_key().expose());
+        let sandbox = with_key(sandbox, "sandbox_the-new-key").await;
+
+        for words in [&["list"][..], &["users", "activate", &id], &["users", "show", &id]] {
+            let (_, err, code) = run(&sandbox, 1, words);
+            assert!(err.contains("is sealed under another API key") && err.contains("`bunq-partner rekey`"), "{err}");
+            assert_eq!(code, 18, "{words:?}");
+        }
+        let (out, ..) = run(&sandbox, 1, &["doctor"]);
+        assert!(out.contains("is sealed under another API key"), "{out}");
+        assert!(calls(&sandbox, "POST", "/session-server").is_empty());
+
+        let (out, err, code) = run(&sandbox, 0, &["rekey", "--old-api-key-file", old.to_str().unwrap()]);
+        assert_eq!((err.as_str(), code), ("", 0), "{out}");
+        assert_eq!(out.split_whitespace().collect::<Vec<_>>(), ["resealed", "2", "unchanged", "0"], "{out}");
+        let (out, err, code) = run(&sandbox, 1, &["users", "show", &id]);
+        assert!(code == 0 && out.contains("activated"), "{out}{err}");
+        assert!(calls(&sandbox, "POST", "/installation").is_empty(), "the installation stays");
     }
 
     #[tokio::test(flavor = "multi_thread")]
