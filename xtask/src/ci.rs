@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 
 use self::cost::Cost;
 use crate::package::Step;
-use crate::{docs, endpoint, layers, package, path, run as command, spec, target, test_timeouts};
+use crate::{docs, endpoint, layers, package, path, previous, run as command, spec, target, test_timeouts};
 
 /// All but those of the packages, which come last.
 const STEPS: [Step; 17] = [
@@ -30,6 +30,7 @@ const STEPS: [Step; 17] = [
     ("example of users", || example("act_as_user")),
     ("example of webhooks", || example("webhooks")),
     ("nights", nights),
+    ("previous", || previous::run(previous::Arguments::default(), &LINT)),
     ("endpoint", endpoint::run),
     ("contract", || command("cargo", &["xtask", "contract"], &[])),
 ];

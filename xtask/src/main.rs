@@ -12,6 +12,7 @@ mod expand;
 mod layers;
 mod new_command;
 mod package;
+mod previous;
 mod redocly;
 mod spec;
 mod stage;
@@ -54,6 +55,8 @@ enum Task {
     Layers,
     /// Check what is published: licences, the README's snippets, the program, and that the packages need no generator and work
     Package,
+    /// Build the program of the previous version, and have it share a database with this one
+    Previous(previous::Arguments),
     /// Check the document, or say what changed in it
     #[command(subcommand)]
     Spec(spec::Task),
@@ -84,6 +87,7 @@ fn run_task(task: Task) -> Result<bool> {
         Task::Expand => expand::run(),
         Task::Layers => layers::run(),
         Task::Package => package::run(),
+        Task::Previous(arguments) => previous::run(arguments, &[]),
         Task::Spec(task) => return spec::run(task),
         Task::Stage(arguments) => stage::run(arguments),
         Task::TestTimeouts => test_timeouts::run(),
@@ -124,4 +128,13 @@ fn run_in(folder: &Path, program: &str, arguments: &[&str], environment: &[(&str
         bail!("`{shown}` has failed ({status})");
     }
     Ok(())
+}
+
+/// What git writes to standard output, in the repository.
+fn git(arguments: &[&str]) -> Result<String> {
+    let output = Command::new("git").args(arguments).current_dir(root()).output().context("git cannot be run")?;
+    if !output.status.success() {
+        bail!("`git {}`: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(String::from_utf8(output.stdout)?)
 }

@@ -45,6 +45,8 @@ mod cli_output;
 mod cli_planted_secrets;
 #[cfg(unix)]
 mod cli_postgres;
+#[cfg(all(unix, feature = "postgres"))]
+mod cli_previous;
 mod cli_probe;
 mod cli_probe_broken;
 #[cfg(unix)]

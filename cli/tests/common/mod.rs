@@ -10,6 +10,7 @@ mod library;
 pub mod terminal;
 pub mod variables;
 
+use std::ffi::OsStr;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
@@ -74,7 +75,12 @@ pub async fn user_in_custody(
 
 /// Another command as this one, to which arguments can be added.
 pub fn again(command: &Command) -> Command {
-    let mut another = Command::new(command.get_program());
+    with_another(command.get_program(), command)
+}
+
+/// The same of another program.
+pub fn with_another(program: impl AsRef<OsStr>, command: &Command) -> Command {
+    let mut another = Command::new(program);
     another.args(command.get_args()).stdin(Stdio::null());
     if let Some(folder) = command.get_current_dir() {
         another.current_dir(folder);

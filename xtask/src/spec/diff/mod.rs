@@ -4,14 +4,12 @@ mod change;
 mod parts;
 mod schema;
 
-use std::process::Command;
-
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, anyhow};
 use serde_json::json;
 
 use self::change::{Change, Impact};
 use super::{DOCUMENT, text};
-use crate::root;
+use crate::git;
 use bunq_partner_codegen::document::Document;
 
 #[derive(clap::Args)]
@@ -63,14 +61,6 @@ fn before(rev: &str) -> Result<Document> {
 fn now() -> Result<Document> {
     let text = text()?;
     Document::parse(&text).map_err(|diagnostic| anyhow!("{}", diagnostic.in_file(DOCUMENT, &text)))
-}
-
-fn git(arguments: &[&str]) -> Result<String> {
-    let output = Command::new("git").args(arguments).current_dir(root()).output().context("git cannot be run")?;
-    if !output.status.success() {
-        bail!("`git {}`: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim());
-    }
-    Ok(String::from_utf8(output.stdout)?)
 }
 
 /// The part of the version that a breaking change must raise.
