@@ -6,13 +6,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use bunq_partner::{Client, Environment, Operation, ProvisionId, RateLimit};
-use bunq_partner_postgres::{CountedBy, Database, PostgresPermits, PostgresPermitsBuilder};
+use bunq_partner::{Client, Environment, Error, ErrorKind, Operation, ProvisionId, RateLimit, Sent};
+use bunq_partner_postgres::{CountedBy, Database, PostgresPermits, PostgresPermitsBuilder, PostgresStore};
 use bunq_partner_sandbox::Sandbox;
 use tokio::io::AsyncBufReadExt as _;
+use tokio::time::sleep;
 
 /// What a process of the fleet does, as the arguments of its line.
 const TASK: &str = "BUNQ_PARTNER_FLEET";
+
+/// After it a hardy member tries again.
+const PAUSE: Duration = Duration::from_millis(50);
 
 pub(crate) const LEASE: Duration = Duration::from_secs(13);
 
@@ -24,12 +28,14 @@ pub(crate) struct Fleet {
     pub(crate) api_key: String,
     pub(crate) provision: ProvisionId,
     pub(crate) limit: RateLimit,
+    /// Its members share a session too, and go on with their calls where permits fail.
+    pub(crate) is_hardy: bool,
 }
 
 impl Fleet {
     pub(crate) fn new(sandbox: &Sandbox, database: String, limit: RateLimit) -> Self {
         let (base_url, api_key) = (sandbox.base_url().to_owned(), sandbox.api_key().expose().to_owned());
-        Self { database, base_url, api_key, provision: sandbox.populate(1)[0], limit }
+        Self { database, base_url, api_key, provision: sandbox.populate(1)[0], limit, is_hardy: false }
     }
 
     /// A client that is a member.
@@ -45,6 +51,10 @@ impl Fleet {
         let client = Client::builder(Environment::Sandbox).base_url(&self.base_url).api_key(self.api_key.clone());
         let client = client.without_rate_limits().permits(permits);
         let client = client.rate_limit(&Operation::GET_PROVISION, self.limit.calls, self.limit.per);
+        let client = match self.is_hardy {
+            true => client.context_store(PostgresStore::new(&database, "partner")),
+            false => client,
+        };
         let client = client.operation_timeout(Duration::from_secs(600)).build().unwrap();
         client.open_session().await.unwrap();
         client
@@ -61,10 +71,20 @@ pub(crate) struct Process {
 impl Process {
     /// Starts a process with so many clients, which wait for [`go`](Self::go).
     pub(crate) fn start(fleet: &Fleet, clients: usize) -> Self {
-        let Fleet { database, base_url, api_key, provision, limit: RateLimit { calls, per, .. } } = fleet;
+        Self::start_by(Command::new(std::env::current_exe().unwrap()), fleet, clients)
+    }
+
+    /// The same with the clock so far off, as `faketime` has it: `+1h`.
+    pub(crate) fn start_at(offset: &str, fleet: &Fleet, clients: usize) -> Self {
+        let mut command = Command::new("faketime");
+        command.args(["-m", "--exclude-monotonic", "-f", offset]).arg(std::env::current_exe().unwrap());
+        Self::start_by(command, fleet, clients)
+    }
+
+    fn start_by(mut command: Command, fleet: &Fleet, clients: usize) -> Self {
+        let Fleet { database, base_url, api_key, provision, limit: RateLimit { calls, per, .. }, is_hardy } = fleet;
         let per = per.as_millis();
-        let task = format!("{database} {base_url} {api_key} {provision} {calls} {per} {clients}");
-        let mut command = Command::new(std::env::current_exe().unwrap());
+        let task = format!("{database} {base_url} {api_key} {provision} {calls} {per} {is_hardy} {clients}");
         command.args(["--exact", "fleet::a_process_of_the_fleet", "--nocapture"]).env(TASK, task);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let (orders, words) = (child.stdin.take(), BufReader::new(child.stdout.take().unwrap()));
@@ -118,7 +138,7 @@ impl Drop for Process {
 async fn a_process_of_the_fleet() {
     test_timeout::start();
     let Ok(task) = std::env::var(TASK) else { return };
-    let [database, base_url, api_key, provision, calls, per, clients] =
+    let [database, base_url, api_key, provision, calls, per, is_hardy, clients] =
         task.split(' ').collect::<Vec<_>>().try_into().unwrap();
     let fleet = Fleet {
         database: database.to_owned(),
@@ -126,16 +146,24 @@ async fn a_process_of_the_fleet() {
         api_key: api_key.to_owned(),
         provision: provision.parse().unwrap(),
         limit: RateLimit::new(calls.parse().unwrap(), Duration::from_millis(per.parse().unwrap())),
+        is_hardy: is_hardy.parse().unwrap(),
     };
     let client = fleet.client().await;
     println!("fleet: ready");
     let mut orders = tokio::io::BufReader::new(tokio::io::stdin()).lines();
     orders.next_line().await.unwrap();
-    let made = makes_calls(&client, fleet.provision, clients.parse().unwrap(), async {
+    let made = makes_calls(&client, fleet.provision, clients.parse().unwrap(), fleet.is_hardy, async {
         while orders.next_line().await.unwrap().is_some() {}
     });
     let made: Vec<_> = made.await.iter().map(ToString::to_string).collect();
     println!("fleet: made {}", made.join(" "));
+}
+
+/// Whether nothing was sent, because the database was away, and whether the error says so.
+fn tells_of_an_outage(error: &Error) -> bool {
+    let causes = ["cannot be reached", "has not answered within", "is starting or stopping"];
+    let names_cause = causes.iter().any(|cause| error.to_string().contains(cause));
+    error.kind() == ErrorKind::Permits && error.sent() == Sent::No && names_cause
 }
 
 /// Lets so many tasks make one call after the other until an event. Returns how many each has made.
@@ -143,6 +171,7 @@ pub(crate) async fn makes_calls(
     client: &Client,
     id: ProvisionId,
     tasks: usize,
+    is_hardy: bool,
     until: impl Future<Output = ()>,
 ) -> Vec<usize> {
     let is_over = Arc::new(AtomicBool::new(false));
@@ -152,8 +181,11 @@ pub(crate) async fn makes_calls(
             let count = Arc::clone(&made);
             let task = tokio::spawn(async move {
                 while !is_over.load(Ordering::Relaxed) {
-                    client.provisions().get(id).await.unwrap();
-                    count.fetch_add(1, Ordering::Relaxed);
+                    match client.provisions().get(id).await {
+                        Ok(_) => drop(count.fetch_add(1, Ordering::Relaxed)),
+                        Err(error) if is_hardy && tells_of_an_outage(&error) => sleep(PAUSE).await,
+                        Err(error) => panic!("{error}"),
+                    }
                 }
             });
             (task, made)

@@ -5,6 +5,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod clocks;
 mod connecting;
 mod contexts;
 mod custody;
@@ -12,6 +13,7 @@ mod fleet;
 mod metrics;
 mod kept;
 mod migrating;
+mod outages;
 mod permits;
 mod rekeying;
 mod session_queue;

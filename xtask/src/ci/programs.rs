@@ -1,4 +1,5 @@
-//! The programs of others with which some tests run: shells for the completions, a database and a pooler of connections.
+//! The programs of others with which some tests run: shells for the completions, a database, a pooler of
+//! connections, and clocks that are wrong.
 
 use std::path::Path;
 use std::process::Command;
@@ -15,7 +16,7 @@ pub(super) fn install() -> Result<()> {
         "pgbouncer" => Path::new("/usr/sbin/pgbouncer").exists(),
         shell => is_installed(shell),
     };
-    let packages = ["zsh", "fish", "postgresql", "pgbouncer"];
+    let packages = ["zsh", "fish", "postgresql", "pgbouncer", "faketime"];
     let missing: Vec<_> = packages.into_iter().filter(|package| !is_there(package)).collect();
     if missing.is_empty() || !is_installed("apt-get") {
         return Ok(());
