@@ -45,8 +45,13 @@ impl TestDatabase {
 
     /// Makes a database with the schema in a server of the test's own, which the test may stop.
     pub async fn migrated_alone() -> Option<Self> {
+        Some(Self::migrated_in(or_left_out(Server::own())?).await)
+    }
+
+    /// The same in a server that was started.
+    pub async fn migrated_in(server: Server) -> Self {
         // It ends with the process.
-        Some(Self::migrated_of(Box::leak(Box::new(or_left_out(Server::own())?))).await)
+        Self::migrated_of(Box::leak(Box::new(server))).await
     }
 
     async fn migrated_of(server: &'static Server) -> Self {
@@ -101,10 +106,15 @@ pub fn or_left_out<T>(server: Result<T, String>) -> Option<T> {
         Err(problem) => problem,
     };
     assert!(std::env::var_os("CI").is_none(), "{problem}");
+    is_left_out(&problem);
+    None
+}
+
+/// Says why a test ends before it has begun.
+pub fn is_left_out(problem: &str) {
     // Not `eprintln!`, whose output would be captured with the test's.
     let said = io::stderr().write_all(format!("\na test is left out: {problem}\n").as_bytes());
     said.unwrap();
-    None
 }
 
 /// Makes the schema in a server of a test's own, and returns its URL.

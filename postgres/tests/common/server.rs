@@ -4,7 +4,7 @@
 //! process that has started it, however that ends, and its folder with it.
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -77,8 +77,7 @@ impl Server {
 
     /// Starts a server whose data a program makes.
     fn start_with(programs: PathBuf, mut make_data: Command) -> Self {
-        let folder = run(as_another_user("mktemp").args(["-d", "-t", "bunq-partner-postgres.XXXXXXXXXX"]));
-        let folder = PathBuf::from(folder.trim());
+        let folder = new_folder();
         run(make_data.arg("--pgdata").arg(folder.join("data")));
         let guard = guard(&programs, &folder);
         let mut server = Self { programs, folder, port: 0, _guard: guard };
@@ -90,19 +89,46 @@ impl Server {
         server
     }
 
+    /// Starts a server whose data is on a disk of its own, as small as possible. The error is what is missing for that: PostgreSQL, or
+    /// the right to mount a file system.
+    pub fn on_small_disk() -> Result<Self, String> {
+        let programs = programs()?;
+        let (folder, port) = (new_folder(), free_port());
+        // The outer shell may mount because it is root there, and PostgreSQL does not run as root.
+        let mount = "trap '' INT TERM HUP
+            mkdir \"$1/data\" && mount -t tmpfs -o size=80m,mode=700 tmpfs \"$1/data\" &&
+                unshare --user --map-user=1 --map-group=1 sh -c \"$2\" \"$0\" \"$1\" \"$3\"
+            umount \"$1/data\"; rm -rf \"$1\"";
+        let start = "
+            \"$0/initdb\" --username=postgres --auth-local=trust --auth-host=scram-sha-256 --encoding=UTF8 --locale=C --no-sync \
+                --pgdata \"$1/data\" >\"$1/log\" && \"$0/pg_ctl\" start --pgdata \"$1/data\" --log \"$1/log\" --options \"$2\" >\"$1/log\" &&
+                echo started && cat
+            \"$0/pg_ctl\" stop --pgdata \"$1/data\" --mode immediate >\"$1/log\"";
+        let mut guard = as_another_user("unshare");
+        guard.args(["--user", "--mount", "--map-root-user", "sh", "-c", mount]);
+        guard
+            .arg(&programs)
+            .arg(&folder)
+            .arg(start)
+            .arg(settings(&folder, port) + " -c autovacuum=off -c checkpoint_timeout=1h");
+        let mut guard = guard.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut said = String::new();
+        BufReader::new(guard.stdout.take().unwrap()).read_line(&mut said).unwrap();
+        if said.trim() == "started" {
+            return Ok(Self { programs, folder, port, _guard: guard });
+        }
+        drop(guard.stdin.take());
+        let output = guard.wait_with_output().unwrap();
+        Err(format!("there is no disk of its own for a server: {}", String::from_utf8_lossy(&output.stderr).trim()))
+    }
+
     /// Starts it again after [`stop`](Self::stop).
     pub fn start_again(&self) {
         self.try_start().unwrap_or_else(|problem| panic!("{problem}: {}", self.log()));
     }
 
     fn try_start(&self) -> Result<String, String> {
-        let folder = self.folder.display();
-        // What is written is logged too, with the values: see `written`.
-        let settings = format!(
-            "-c listen_addresses=127.0.0.1 -c port={} -c unix_socket_directories={folder} -c max_connections=200 \
-             -c log_statement=mod -c log_line_prefix='%d ' -c bytea_output=escape",
-            self.port
-        );
+        let settings = settings(&self.folder, self.port);
         let mut start = self.pg_ctl("start");
         try_run(start.arg("--wait").arg("--log").arg(self.folder.join("log")).arg("--options").arg(settings))
     }
@@ -198,6 +224,20 @@ impl Server {
 pub struct Pooler {
     pub port: u16,
     _guard: Child,
+}
+
+fn new_folder() -> PathBuf {
+    let folder = run(as_another_user("mktemp").args(["-d", "-t", "bunq-partner-postgres.XXXXXXXXXX"]));
+    PathBuf::from(folder.trim())
+}
+
+fn settings(folder: &Path, port: u16) -> String {
+    let folder = folder.display();
+    // What is written is logged too, with the values: see `Server::written`.
+    format!(
+        "-c listen_addresses=127.0.0.1 -c port={port} -c unix_socket_directories={folder} -c max_connections=200 \
+         -c log_statement=mod -c log_line_prefix='%d ' -c bytea_output=escape"
+    )
 }
 
 fn free_port() -> u16 {

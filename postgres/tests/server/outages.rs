@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use bunq_partner::{Client, ContextStore as _, ErrorKind, Operation, ProvisionId};
+use bunq_partner::{Client, ContextStore as _, ErrorKind, Operation, ProvisionId, RateLimit, Sent};
 use bunq_partner_postgres::{Database, PostgresPermits, PostgresStore};
 use bunq_partner_sandbox::Sandbox;
 use tokio::time::{Instant, sleep};
 
-use crate::common::TestDatabase;
 use crate::common::proxy::Proxy;
 use crate::common::server::Server;
+use crate::common::{TestDatabase, is_left_out};
 use crate::fleet::{Fleet, LEASE, Process};
 use crate::permits::{TENTH, arrived, bank, have_arrived, reads};
 
@@ -161,4 +161,51 @@ async fn a_fleet_outlives_restarts_and_connections_that_are_cut_and_stalled() {
     more(4).await;
     println!("{made:?}, {:?}", far.map(Process::stop));
     assert_eq!((sessions(&sandbox), reads(&sandbox).1), (1, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_is_full_is_named_and_nothing_is_sent() {
+    test_timeout::start();
+    let server = match Server::on_small_disk() {
+        Ok(server) => server,
+        // A container may not have the right to mount, also where the tests of the database must run.
+        Err(problem) => return is_left_out(&problem),
+    };
+    let test = TestDatabase::migrated_in(server).await;
+    let sandbox = Sandbox::start().await.unwrap();
+    let fleet = Fleet::new(&sandbox, test.url(), RateLimit::new(100, TENTH.per));
+    let (client, store) = (fleet.client().await, PostgresStore::new(&test.connect().await, "partner"));
+    let lock = store.lock().await.unwrap();
+    store.save(&lock, "saved".into()).await.unwrap();
+    client.provisions().get(fleet.provision).await.unwrap();
+    // As long as somebody sees what was there before, each change needs room.
+    let (reader, connection) = tokio_postgres::connect(&test.owner_url(), tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
+    reader.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1").await.unwrap();
+    // The log of changes has room for this test.
+    test.sql("SELECT pg_switch_wal()");
+    test.sql("CREATE TABLE filler AS SELECT 1");
+    test.sql("COPY (SELECT 1) TO PROGRAM 'cat /dev/zero > ballast; true'");
+
+    let error = store.save(&lock, "long ".repeat(100_000).into()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Context);
+    let mut made = 1;
+    let refused = loop {
+        match client.provisions().get(fleet.provision).await {
+            Ok(_) => made += 1,
+            Err(error) => break error,
+        }
+    };
+    println!("after {made} calls: {refused}");
+    assert_eq!((refused.kind(), refused.sent()), (ErrorKind::Permits, Sent::No), "{refused}");
+    for error in [error, refused] {
+        let cause = "No space left on device, SQLSTATE 53100): its disk is full: make room there";
+        assert!(error.to_string().ends_with(cause) && error.is_retryable(), "{error}");
+    }
+    assert_eq!(arrived(&sandbox), made);
+
+    test.sql("COPY (SELECT 1) TO PROGRAM 'rm ballast'");
+    client.provisions().get(fleet.provision).await.unwrap();
+    store.save(&lock, "saved again".into()).await.unwrap();
+    assert_eq!(store.load().await.unwrap(), Some("saved again".into()));
 }
