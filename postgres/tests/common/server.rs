@@ -14,10 +14,15 @@ use std::thread;
 /// How often another port is tried if somebody else has taken it meanwhile.
 const PORTS: usize = 5;
 
+/// The file that says how far off the clock of a server is.
+const CLOCK: &str = "clock";
+
 pub struct Server {
     programs: PathBuf,
     folder: PathBuf,
     port: u16,
+    /// The library with which its clock can be set.
+    clock: Option<PathBuf>,
     /// It stops the server when this process ends, which closes its standard input.
     _guard: Child,
 }
@@ -39,6 +44,21 @@ impl Server {
         initdb.args(["--username=postgres", "--auth-local=trust", "--auth-host=scram-sha-256", "--encoding=UTF8"]);
         initdb.args(["--locale=C", "--no-sync"]);
         Self::start_with(programs, initdb)
+    }
+
+    /// Starts a server whose clock can be set.
+    pub fn with_clock() -> Result<Self, String> {
+        let mut server = Self::own()?;
+        server.clock = Some(faketime("libfaketime.so.1")?);
+        server.set_clock("+0");
+        server.stop();
+        server.start_again();
+        Ok(server)
+    }
+
+    /// Sets the clock of a server as far off as `faketime` has it: `-1h`.
+    pub fn set_clock(&self, offset: &str) {
+        self.write(CLOCK, offset);
     }
 
     /// Starts a server that hears of each change from this one, a little later.
@@ -80,7 +100,7 @@ impl Server {
         let folder = new_folder();
         run(make_data.arg("--pgdata").arg(folder.join("data")));
         let guard = guard(&programs, &folder);
-        let mut server = Self { programs, folder, port: 0, _guard: guard };
+        let mut server = Self { programs, folder, port: 0, clock: None, _guard: guard };
         let started = (0..PORTS).any(|_| {
             server.port = free_port();
             server.try_start().is_ok()
@@ -115,7 +135,7 @@ impl Server {
         let mut said = String::new();
         BufReader::new(guard.stdout.take().unwrap()).read_line(&mut said).unwrap();
         if said.trim() == "started" {
-            return Ok(Self { programs, folder, port, _guard: guard });
+            return Ok(Self { programs, folder, port, clock: None, _guard: guard });
         }
         drop(guard.stdin.take());
         let output = guard.wait_with_output().unwrap();
@@ -139,8 +159,14 @@ impl Server {
     }
 
     fn pg_ctl(&self, command: &str) -> Command {
-        let mut pg_ctl = as_another_user(self.programs.join("pg_ctl"));
-        pg_ctl.arg(command).arg("--pgdata").arg(self.folder.join("data"));
+        let mut pg_ctl = as_another_user("env");
+        if let Some(library) = &self.clock {
+            let file = self.folder.join("data").join(CLOCK);
+            pg_ctl.arg(format!("LD_PRELOAD={}", library.display()));
+            pg_ctl.arg(format!("FAKETIME_TIMESTAMP_FILE={}", file.display()));
+            pg_ctl.args(["FAKETIME_NO_CACHE=1", "FAKETIME_DONT_FAKE_MONOTONIC=1"]);
+        }
+        pg_ctl.arg(self.programs.join("pg_ctl")).arg(command).arg("--pgdata").arg(self.folder.join("data"));
         pg_ctl
     }
 
@@ -209,7 +235,7 @@ impl Server {
     pub fn write(&self, name: &str, text: &str) {
         let file = self.folder.join("data").join(name);
         let mut write = as_another_user("sh");
-        write.args(["-c", "umask 077; cat > \"$0\""]).arg(file);
+        write.args(["-c", "umask 077; cat > \"$0.new\" && mv \"$0.new\" \"$0\""]).arg(file);
         let mut writing = write.stdin(Stdio::piped()).spawn().unwrap();
         writing.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
         assert!(writing.wait().unwrap().success());
@@ -224,6 +250,13 @@ impl Server {
 pub struct Pooler {
     pub port: u16,
     _guard: Child,
+}
+
+/// The path of a library that, loaded before others, sets the clock of a program.
+pub fn faketime(library: &str) -> Result<PathBuf, String> {
+    let systems = fs::read_dir("/usr/lib").into_iter().flatten().flatten();
+    let mut paths = systems.map(|system| system.path().join("faketime").join(library));
+    paths.find(|path| path.exists()).ok_or("faketime is not installed: apt-get install faketime".to_owned())
 }
 
 fn new_folder() -> PathBuf {
