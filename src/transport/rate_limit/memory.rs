@@ -11,30 +11,94 @@ use super::scope::LimitScope;
 use super::store::{Grant, OtherSessions, PermitStore, PermitWindow, Priority, Settlement, Taken, WaitingSessions};
 use super::usage::Usage;
 use crate::error::Error;
+use crate::operation::RateLimit;
 use crate::sync::lock;
 use crate::transport::credentials::BoxFuture;
 
 /// How long a call waits for the response to another before it asks for a permit again.
 const RESPONSE_PAUSE: Duration = Duration::from_millis(50);
 
+/// So long a client that was told to ask again may be late before others go.
+const GRACE: Duration = Duration::from_secs(1);
+
 /// Permits in memory, for clients of one process that call from one address: for example, partners with a key each. Clones
-/// share the permits.
+/// share the permits; give each client a clone of its own, by which it is known.
 ///
 /// It counts the calls of each operation at each bank, whatever the API key; those that count [by session](LimitScope::Session), for
-/// each API key. If the clients have different limits, all of them apply. Of the calls of several clients, the one that asks first
-/// goes first, whatever its [`Priority`].
+/// each API key. If the clients have different limits, all of them apply. Of the clients that wait, those with an urgent call go first,
+/// then those with a session by its deadline, then the others in turn: the one goes first that has asked first since it had a permit.
 ///
 /// A window of a session in which nothing counts any more is forgotten.
-#[derive(Clone, Default)]
-pub struct MemoryPermits(Arc<Mutex<Windows>>);
+#[derive(Default)]
+pub struct MemoryPermits {
+    windows: Arc<Mutex<Windows>>,
+    /// Tells the clones apart.
+    client: u64,
+}
 
 #[derive(Default)]
 struct Windows {
+    /// How many clones there were.
+    clients: u64,
     /// Those of addresses, by bank and operation: there are few of them.
-    of_addresses: HashMap<(Arc<str>, &'static str), Usage>,
+    of_addresses: HashMap<(Arc<str>, &'static str), Window>,
     of_sessions: SessionWindows,
     /// What each client has announced, by bank and operation.
     announced: HashMap<(Arc<str>, &'static str), HashMap<u128, Announced>>,
+}
+
+struct Window {
+    usage: Usage,
+    /// The clients that were told to ask again.
+    waiting: Vec<Waiting>,
+}
+
+/// A client that waits for a permit.
+struct Waiting {
+    client: u64,
+    is_urgent: bool,
+    deadline: Option<Instant>,
+    /// When it asked first since it had a permit.
+    since: Instant,
+    /// When it asks again.
+    asks_at: Instant,
+}
+
+impl Waiting {
+    fn goes_before(&self, other: &Self) -> bool {
+        let order = |one: &Self| (!one.is_urgent, one.deadline.is_none(), one.deadline, one.since, one.client);
+        order(self) < order(other)
+    }
+}
+
+impl Window {
+    fn new(limit: RateLimit) -> Self {
+        Self { usage: Usage::new(limit), waiting: Vec::new() }
+    }
+
+    fn take(&mut self, client: u64, limit: RateLimit, priority: Priority) -> Taken {
+        let now = Instant::now();
+        self.usage.add_limit(limit);
+        self.usage.prune(now);
+        let since = self.waiting.iter().find(|one| one.client == client).map_or(now, |one| one.since);
+        self.waiting.retain(|one| one.client != client && one.asks_at + GRACE > now);
+        let Priority { is_urgent, deadline, .. } = priority;
+        let deadline = deadline.and_then(|time| now.checked_add(time));
+        let mut own = Waiting { client, is_urgent, deadline, since, asks_at: now };
+        let ahead = self.waiting.iter().filter(|one| one.goes_before(&own)).count();
+        let turn = self.usage.turn(now, ahead, now);
+        own.asks_at = match self.usage.is_refused() && ahead > 0 || self.usage.awaits_a_response() {
+            true => turn.max(now + RESPONSE_PAUSE),
+            false => turn,
+        };
+        if own.asks_at > now {
+            let wait = own.asks_at - now;
+            self.waiting.push(own);
+            return Taken::NotBefore(wait);
+        }
+        self.usage.begin();
+        Taken::Granted(Grant::new(0))
+    }
 }
 
 /// The sessions that a client has waiting.
@@ -48,7 +112,7 @@ struct Announced {
 /// The windows of sessions, by bank, operation and API key.
 #[derive(Default)]
 struct SessionWindows {
-    usages: HashMap<(Arc<str>, &'static str, Arc<str>), Usage>,
+    windows: HashMap<(Arc<str>, &'static str, Arc<str>), Window>,
     /// How many were left when idle ones were removed last.
     left: usize,
 }
@@ -59,15 +123,15 @@ const FEW: usize = 1000;
 impl SessionWindows {
     /// Removes the idle ones when there are twice as many as were left, so that each window is looked at about once.
     fn tidy(&mut self, now: Instant) {
-        if self.usages.len() < FEW.max(2 * self.left) {
+        if self.windows.len() < FEW.max(2 * self.left) {
             return;
         }
-        self.usages.retain(|_, usage| {
+        self.windows.retain(|_, Window { usage, .. }| {
             usage.prune(now);
             !usage.is_idle()
         });
-        self.usages.shrink_to(FEW);
-        self.left = self.usages.len();
+        self.windows.shrink_to(FEW);
+        self.left = self.windows.len();
     }
 }
 
@@ -77,17 +141,26 @@ impl MemoryPermits {
         Self::default()
     }
 
-    fn with<T>(&self, window: &PermitWindow, act: impl FnOnce(&mut Usage) -> T) -> T {
-        let Windows { of_addresses, of_sessions, .. } = &mut *lock(&self.0);
-        let (bank, operation, new) = (Arc::clone(&window.base_url), window.operation.id, || Usage::new(window.limit));
+    fn with<T>(&self, window: &PermitWindow, act: impl FnOnce(&mut Window) -> T) -> T {
+        let Windows { of_addresses, of_sessions, .. } = &mut *lock(&self.windows);
+        let (bank, operation, new) = (Arc::clone(&window.base_url), window.operation.id, || Window::new(window.limit));
         act(match window.scope {
             LimitScope::Address => of_addresses.entry((bank, operation)).or_insert_with(new),
             LimitScope::Session => {
                 of_sessions.tidy(Instant::now());
                 let key = (bank, operation, Arc::clone(&window.api_key_fingerprint));
-                of_sessions.usages.entry(key).or_insert_with(new)
+                of_sessions.windows.entry(key).or_insert_with(new)
             }
         })
+    }
+}
+
+/// Another client that shares the permits.
+impl Clone for MemoryPermits {
+    fn clone(&self) -> Self {
+        let mut windows = lock(&self.windows);
+        windows.clients += 1;
+        Self { windows: Arc::clone(&self.windows), client: windows.clients }
     }
 }
 
@@ -98,23 +171,8 @@ impl fmt::Debug for MemoryPermits {
 }
 
 impl PermitStore for MemoryPermits {
-    fn take<'a>(&'a self, window: &'a PermitWindow, _priority: Priority) -> BoxFuture<'a, Result<Taken, Error>> {
-        Box::pin(async {
-            Ok(self.with(window, |usage| {
-                let now = Instant::now();
-                usage.add_limit(window.limit);
-                usage.prune(now);
-                let wait = usage.turn(now, 0, now).saturating_duration_since(now);
-                if !wait.is_zero() {
-                    return Taken::NotBefore(wait);
-                }
-                if usage.awaits_a_response() {
-                    return Taken::NotBefore(RESPONSE_PAUSE);
-                }
-                usage.begin();
-                Taken::Granted(Grant::new(0))
-            }))
-        })
+    fn take<'a>(&'a self, window: &'a PermitWindow, priority: Priority) -> BoxFuture<'a, Result<Taken, Error>> {
+        Box::pin(async move { Ok(self.with(window, |known| known.take(self.client, window.limit, priority))) })
     }
 
     fn settle<'a>(
@@ -123,13 +181,20 @@ impl PermitStore for MemoryPermits {
         _id: u128,
         settlement: Settlement,
     ) -> BoxFuture<'a, Result<(), Error>> {
-        self.with(window, |usage| usage.settle(&settlement, Instant::now()));
+        self.with(window, |Window { usage, .. }| usage.settle(&settlement, Instant::now()));
         Box::pin(async { Ok(()) })
     }
 
     /// The call may have arrived.
     fn abandon(&self, window: &PermitWindow, _id: u128) {
-        self.with(window, |usage| usage.settle(&Settlement::Unknown, Instant::now()));
+        self.with(window, |Window { usage, .. }| usage.settle(&Settlement::Unknown, Instant::now()));
+    }
+
+    fn withdraw(&self, window: &PermitWindow, unused: &[u128]) {
+        self.with(window, |Window { waiting, .. }| waiting.retain(|one| one.client != self.client));
+        for id in unused {
+            self.abandon(window, *id);
+        }
     }
 
     fn announce<'a>(
@@ -139,12 +204,12 @@ impl PermitStore for MemoryPermits {
     ) -> BoxFuture<'a, Result<OtherSessions, Error>> {
         let now = Instant::now();
         let later = |time| now.checked_add(time).unwrap_or(now);
-        let not_before = self.with(window, |usage| {
+        let not_before = self.with(window, |Window { usage, .. }| {
             usage.prune(now);
             usage.turn(now, 0, now).saturating_duration_since(now)
         });
         let key = (Arc::clone(&window.base_url), window.operation.id);
-        let mut windows = lock(&self.0);
+        let mut windows = lock(&self.windows);
         let announced = windows.announced.entry(key).or_default();
         announced.retain(|_, announced| announced.until > now);
         if announced.get(&client).is_none_or(|last| last.number < number) {
@@ -163,7 +228,7 @@ impl PermitStore for MemoryPermits {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::operation::{Operation, RateLimit};
+    use crate::operation::Operation;
     use crate::transport::rate_limit::store::Refusal;
 
     const PER: Duration = Duration::from_secs(3);
@@ -185,7 +250,7 @@ mod tests {
         let permits = MemoryPermits::new();
         let take = async |user| permits.take(&window(user), Priority::default()).await.unwrap();
         let settle = async |user, settlement| permits.settle(&window(user), 0, settlement).await.unwrap();
-        let kept = || lock(&permits.0).of_sessions.usages.len();
+        let kept = || lock(&permits.windows).of_sessions.windows.len();
         let granted = Taken::Granted(Grant::new(0));
         let pause = 2000 * PER;
         let (in_flight, refused, counts) = (USERS, USERS + 1, USERS + 2);
@@ -209,6 +274,67 @@ mod tests {
         assert!(matches!(take(refused).await, Taken::NotBefore(left) if left == pause - PER / 100 * USERS as u32));
     }
 
+    /// Each time one of them, whoever asks first.
+    #[tokio::test(start_paused = true)]
+    async fn clients_that_wait_go_in_their_order() {
+        test_timeout::start();
+        let permits = MemoryPermits::new();
+        let take = async |client: &MemoryPermits, priority| client.take(&window(0), priority).await.unwrap();
+        let granted = Taken::Granted(Grant::new(0));
+        let due = |seconds| Priority { deadline: Some(Duration::from_secs(seconds)), ..Priority::default() };
+        let urgent = Priority { is_urgent: true, ..Priority::default() };
+        let usual = Priority::default();
+        let clients: Vec<_> =
+            [usual, usual, due(600), due(60), urgent].map(|priority| (permits.clone(), priority)).into();
+        assert_eq!(take(&permits, usual).await, granted);
+        let (mut order, mut waiting) = (Vec::new(), vec![0, 1, 2, 3, 4]);
+        for round in 0..6 {
+            permits.settle(&window(0), 0, Settlement::Admitted).await.unwrap();
+            for client in &waiting {
+                assert_ne!(take(&clients[*client].0, clients[*client].1).await, granted);
+            }
+            tokio::time::advance(PER).await;
+            let mut served = Vec::new();
+            for client in &waiting {
+                if take(&clients[*client].0, clients[*client].1).await == granted {
+                    served.push(*client);
+                }
+            }
+            assert_eq!(served.len(), 1, "{round} {served:?}");
+            order.append(&mut served);
+            // The first goes on asking.
+            waiting.retain(|client| *client == 0 || !order.contains(client));
+        }
+        assert_eq!(order, [4, 3, 2, 0, 1, 0]);
+    }
+
+    /// Nor does one that has withdrawn.
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_does_not_come_back_holds_no_other_up() {
+        test_timeout::start();
+        let (permits, others) = (MemoryPermits::new(), MemoryPermits::clone);
+        let urgent = Priority { is_urgent: true, ..Priority::default() };
+        let granted = Taken::Granted(Grant::new(0));
+        let (urgent_one, usual) = (others(&permits), others(&permits));
+        let take = async |client: &MemoryPermits, priority| client.take(&window(0), priority).await.unwrap();
+        for withdraws in [false, true] {
+            assert_eq!(take(&permits, Priority::default()).await, granted);
+            permits.settle(&window(0), 0, Settlement::Admitted).await.unwrap();
+            assert_eq!(take(&urgent_one, urgent).await, Taken::NotBefore(PER));
+            assert_eq!(take(&usual, Priority::default()).await, Taken::NotBefore(2 * PER));
+            tokio::time::advance(PER).await;
+            if withdraws {
+                urgent_one.withdraw(&window(0), &[]);
+            } else {
+                assert_ne!(take(&usual, Priority::default()).await, granted);
+                tokio::time::advance(GRACE).await;
+            }
+            assert_eq!(take(&usual, Priority::default()).await, granted);
+            usual.settle(&window(0), 0, Settlement::Admitted).await.unwrap();
+            tokio::time::advance(PER).await;
+        }
+    }
+
     /// They are bounded by what counts, not by a number: none of a flood of users is forgotten.
     #[tokio::test(start_paused = true)]
     async fn no_window_that_counts_is_forgotten_in_a_flood() {
@@ -224,7 +350,7 @@ mod tests {
         }
         tokio::time::advance(PER).await;
         permits.take(&window(users), Priority::default()).await.unwrap();
-        let kept = || lock(&permits.0).of_sessions.usages.len();
+        let kept = || lock(&permits.windows).of_sessions.windows.len();
         let before = kept();
         for user in 0..2 * users {
             permits.take(&window(user), Priority::default()).await.unwrap();
