@@ -41,7 +41,7 @@ impl Others {
 /// Announces what waits in the store of the limit.
 #[derive(Debug)]
 pub(super) struct Announcements {
-    share: Share,
+    pub(super) share: Share,
     client: u128,
     /// Locked by whoever announces: what is announced is what waits then, and sessions are admitted one at a time.
     pub(super) last: Mutex<Last>,

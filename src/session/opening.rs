@@ -249,7 +249,7 @@ impl Shared {
 
     /// Takes the lock for an attempt, unless others have meanwhile done what makes it superfluous.
     async fn hold(&self, made: &Mutex<Made>, trouble: &Trouble) -> Result<ControlFlow<Attempt, ContextLock>, Error> {
-        let held = match self.owner.longest_locked() {
+        let held = match self.owner.longest_wait() {
             Some(time) => self.keeper.lock_within(time, trouble).await?,
             None => self.keeper.lock(trouble).await?,
         };
@@ -270,6 +270,7 @@ impl Shared {
     ) -> Result<(Context, OpenSession), Error> {
         let context = self.prepare(held, made, trouble).await?;
         let credentials = self.credentials_of(&context);
+        let budget = self.owner.longest_wait().map_or(budget, |longest| budget.sent_within(longest));
         let session = handshake::open(&self.transport, &self.device, credentials, trouble, budget).await?;
         Ok((context, session))
     }

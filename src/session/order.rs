@@ -88,15 +88,22 @@ impl OrderState {
     }
 
     /// When the next session can be opened, as far as that is known; not after `now` if that is at once.
-    pub(super) fn opens(&self, order: &Order, now: Instant) -> Instant {
+    pub(super) fn opens(&mut self, order: &Order, now: Instant) -> Instant {
         let has_room = self.others.has_room.unwrap_or(now);
-        order.limits.turn(&Operation::CREATE_SESSION, now, 0, has_room).max(self.paused_until).unwrap_or(now)
+        let told = self.head.and_then(|(head, _)| self.queue.get(head)?.no_permit_before);
+        let turn = order.limits.turn(&Operation::CREATE_SESSION, now, 0, has_room);
+        turn.max(self.paused_until).max(told).unwrap_or(now)
     }
 
     /// Until when the one that is next gives way to another client, one of whose sessions goes before it.
     pub(super) fn gives_way(&mut self, now: Instant) -> Option<Instant> {
         let (ticket, could_go) = self.head?;
-        let Standing { is_last, deadline, .. } = self.queue.get(ticket)?.standing;
+        let entry = self.queue.get(ticket)?;
+        // The store has told each of those that have asked when to come back, and who goes first then.
+        if entry.no_permit_before.is_some() {
+            return None;
+        }
+        let Standing { is_last, deadline, .. } = entry.standing;
         let goes_first = self.others.deadlines.iter().any(|other| is_last || *other < deadline);
         goes_first.then(|| could_go.unwrap_or(now) + COURTESY)
     }

@@ -11,6 +11,7 @@ use super::order::{Order, OrderState, PATIENCE};
 use super::queue::{EntryState, Next, Preparation, Standing, Wanted};
 use crate::error::{Error, ErrorKind, Remedy, Sent};
 use crate::text::duration;
+use crate::transport::rate_limit::Expected;
 use crate::types::ProvisionId;
 
 /// What a session does next.
@@ -33,7 +34,9 @@ pub(super) enum Outcome {
     Fails,
     /// It was refused for its rate, or its lock is held, which says nothing of bunq: it goes on after this time, and others meanwhile.
     Pauses(Duration),
-    /// The same, and it is so for all: sessions were refused for their rate, or the store cannot be reached.
+    /// It has no permit before this time has passed: it was not sent, and keeps its place.
+    HasNoPermit(Duration),
+    /// The same as a pause, and it is so for all: sessions were refused for their rate, or the store cannot be reached.
     AllPause(Duration),
 }
 
@@ -45,6 +48,8 @@ pub(super) struct Place {
     is_renewal: bool,
     ticket: u64,
     wake: Arc<Notify>,
+    /// Between the attempts, what the store has promised stays.
+    _expected: Option<Expected>,
 }
 
 enum Step {
@@ -62,7 +67,9 @@ impl Place {
         let wake = state.queue.add(&wanted);
         state.choose(order, now);
         drop(state);
-        Ok(Self { order: Arc::clone(order), id, is_renewal, ticket, wake })
+        let share = order.announcements.as_ref().map(|announcements| &announcements.share);
+        let _expected = share.and_then(|share| order.limits.expect(share));
+        Ok(Self { order: Arc::clone(order), id, is_renewal, ticket, wake, _expected })
     }
 
     /// Waits for what the session may do next, which [`done`](Self::done) ends.
@@ -153,6 +160,7 @@ impl Place {
         }
         if let Some(entry) = state.queue.get(self.ticket) {
             entry.state = EntryState::Goes(now);
+            entry.no_permit_before = None;
         }
         state.head = None;
         state.choose(order, now);
@@ -167,7 +175,7 @@ impl Place {
         let mut is_given_up = false;
         match (turn, outcome) {
             (_, Outcome::AllPause(time)) => state.paused_until = state.paused_until.max(now.checked_add(time)),
-            (_, Outcome::Pauses(_)) | (Turn::Prepare, _) => {}
+            (_, Outcome::Pauses(_) | Outcome::HasNoPermit(_)) | (Turn::Prepare, _) => {}
             (_, Outcome::Works) => state.queue.works(),
             (Turn::Open, Outcome::Fails) => is_given_up = state.queue.failed(self.ticket),
             (Turn::Look, Outcome::Fails) => state.queue.outage(),
@@ -189,6 +197,14 @@ impl Place {
             {
                 entry.preparation = Preparation::Needed;
                 entry.state = EntryState::Pauses(now.checked_add(time).unwrap_or(now));
+            }
+            if let Outcome::HasNoPermit(time) = outcome
+                && entry.state.is_in_line()
+            {
+                entry.no_permit_before = now.checked_add(time);
+                if entry.no_permit_before > Some(entry.standing.deadline) {
+                    entry.state = EntryState::IsLate(time);
+                }
             }
             if (turn, outcome) == (Turn::Open, Outcome::Works) {
                 state.exchange = since.map_or(state.exchange, |since| now.saturating_duration_since(since));

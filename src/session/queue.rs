@@ -80,6 +80,8 @@ pub(super) struct Entry {
     pub(super) ticket: u64,
     pub(super) state: EntryState,
     pub(super) preparation: Preparation,
+    /// Its last attempt found no permit, and there is none for it before this. Others that go before it may have one.
+    pub(super) no_permit_before: Option<Instant>,
     /// Told when `state` has changed, or when the entry may be next.
     pub(super) wake: Arc<Notify>,
     /// How often it has failed, not counting outages.
@@ -146,9 +148,16 @@ impl SessionQueue {
         let (standing, &Wanted { ticket, is_prepared, .. }) = (wanted.standing(), wanted);
         let (state, wake) = (EntryState::Waits, Arc::<Notify>::default());
         let preparation = if is_prepared { Preparation::IsOver } else { Preparation::Needed };
-        let entry =
-            Entry { standing, ticket, state, preparation, wake: Arc::clone(&wake), failures: 0, failed_at: None };
-        self.entries.push(entry);
+        self.entries.push(Entry {
+            standing,
+            ticket,
+            state,
+            preparation,
+            no_permit_before: None,
+            wake: Arc::clone(&wake),
+            failures: 0,
+            failed_at: None,
+        });
         wake
     }
 

@@ -18,7 +18,7 @@ use super::forecast::Renewals;
 use super::order::Order;
 use super::place::{Outcome, Turn, admit};
 use super::queue::{EntryState, Standing, Stands, Wanted};
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, Sent};
 use crate::operation::Operation;
 use crate::sync::lock;
 use crate::transport::rate_limit::{Caller, RateLimits};
@@ -111,10 +111,13 @@ impl Turns {
             let outcome = match error.kind() {
                 ErrorKind::RateLimited => {
                     let pause = error.retry_after().unwrap_or_default().max(SHORTEST_PAUSE);
-                    // The calls that a session needs may be refused while others need none.
-                    match turn == Turn::Look || error.operation() == Some(&Operation::CREATE_SESSION) {
-                        true => Outcome::AllPause(pause),
-                        false => Outcome::Pauses(pause),
+                    let is_of_sessions = error.operation() == Some(&Operation::CREATE_SESSION);
+                    match turn {
+                        Turn::Open if is_of_sessions && error.sent() == Sent::No => Outcome::HasNoPermit(pause),
+                        Turn::Open if is_of_sessions => Outcome::AllPause(pause),
+                        // The calls that a session needs may be refused while others need none.
+                        Turn::Open | Turn::Prepare => Outcome::Pauses(pause),
+                        Turn::Look => Outcome::AllPause(pause),
                     }
                 }
                 ErrorKind::ShutDown => return Err(error),
@@ -132,7 +135,7 @@ impl Turns {
                     return Err(error);
                 }
             };
-            if turn == Turn::Open {
+            if turn == Turn::Open && !matches!(outcome, Outcome::HasNoPermit(_)) {
                 failed(&error);
             }
             if place.done(turn, outcome) {

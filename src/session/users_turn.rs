@@ -23,9 +23,9 @@ use crate::transport::Transport;
 use crate::transport::trouble::Trouble;
 use crate::types::ProvisionId;
 
-/// For how long the session of a user waits for its lock when it has its turn. No other session is opened meanwhile, and one attempt of
-/// whoever has the lock rarely takes longer.
-const LONGEST_LOCKED: Duration = Duration::from_secs(5);
+/// For how long the session of a user waits for its lock when it has its turn, and then for its permit. No other session is opened
+/// meanwhile, and nobody else changes what is stored of the user; one attempt of whoever has the lock rarely takes longer.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// Whose session it is.
 #[derive(Debug)]
@@ -268,11 +268,11 @@ impl Owner {
         }
     }
 
-    /// For how long an attempt waits for the lock, if others wait for it to end.
-    pub(super) fn longest_locked(&self) -> Option<Duration> {
+    /// For how long an attempt waits for the lock, and then for its permit, if others wait for it to end.
+    pub(super) fn longest_wait(&self) -> Option<Duration> {
         match self {
             Self::Partner(_) => None,
-            Self::User(_) => Some(LONGEST_LOCKED),
+            Self::User(_) => Some(LONGEST_WAIT),
         }
     }
 

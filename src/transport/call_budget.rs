@@ -30,6 +30,12 @@ impl CallBudget {
         Self { at: Instant::now() + timeout, min_attempt: (timeout / 10).min(MIN_ATTEMPT), rank }
     }
 
+    /// The same budget, of a call that is sent within this time from now or not at all.
+    #[must_use]
+    pub(crate) fn sent_within(self, time: Duration) -> Self {
+        Self { min_attempt: self.min_attempt.max(self.left().saturating_sub(time)), ..self }
+    }
+
     pub(crate) fn rank(self) -> Rank {
         self.rank
     }
@@ -85,5 +91,9 @@ mod tests {
             assert_eq!((budget.left(), budget.left_to_send()), (timeout, left_to_send));
         }
         assert_eq!(after(Duration::MAX).left(), MAX_TIMEOUT);
+        for (time, left_to_send) in [(5 * second, 5 * second), (200 * second, 119 * second)] {
+            let budget = after(120 * second).sent_within(time);
+            assert_eq!((budget.left(), budget.left_to_send()), (120 * second, left_to_send));
+        }
     }
 }

@@ -45,7 +45,7 @@ pub(crate) use self::shared::Share;
 use self::store::{PermitStore, PermitWindow};
 pub(crate) use self::throttled::{MAX_UNPROVEN_PAUSE, Throttled, named_limit};
 use self::window::Window;
-pub(crate) use self::window::{NoPermit, Permit, Place};
+pub(crate) use self::window::{Expected, NoPermit, Permit, Place};
 use crate::operation::{Auth, Operation, RateLimit};
 use crate::sync::lock;
 
@@ -222,6 +222,11 @@ impl RateLimits {
                 api_key_fingerprint: Arc::clone(&caller.api_key_fingerprint),
             },
         })
+    }
+
+    /// Keeps the place of this client in the store, and what is promised to it, while a call is expected that waits for its turn elsewhere.
+    pub(crate) fn expect(&self, share: &Share) -> Option<Expected> {
+        self.window(share.window.operation).map(|window| window.expect(share.clone()))
     }
 
     /// Waits in the queue until a call of `operation` will soon have its permit, so that its request can be signed. `None`

@@ -48,17 +48,25 @@ impl Bank {
 
     /// One exchange within the limit.
     async fn exchange(&self, of: u64) -> Result<(), Error> {
+        self.exchange_by(of, None).await
+    }
+
+    /// The same of a session that must be open by then.
+    async fn exchange_by(&self, of: u64, due: Option<Instant>) -> Result<(), Error> {
         let caller = self.limits.caller("bank".into(), "key".into(), Role::User);
-        let (rank, deadline) = (self.limits.next_rank(), Instant::now() + INTERVAL * 4);
-        let place =
-            self.limits.approach(&Operation::CREATE_SESSION, rank, false, deadline, &caller).await.unwrap().unwrap();
-        let permit = match place.permit().await {
-            Ok(permit) => permit,
-            Err(NoPermit::TooLate(wait)) => {
-                return Err(limited(&Operation::CREATE_SESSION).with_retry_after(Some(wait)));
+        // An attempt of a user waits no longer than this for its permit.
+        let longest = if of == 0 { INTERVAL * 4 } else { Duration::from_secs(5) };
+        let (rank, deadline) = (self.limits.next_rank().due(due), Instant::now() + longest);
+        let place = self.limits.approach(&Operation::CREATE_SESSION, rank, false, deadline, &caller);
+        let no_permit = |no_permit| match no_permit {
+            NoPermit::TooLate(wait) => {
+                let error =
+                    Error::new(ErrorKind::RateLimited, Sent::No, "no permit in time").with_retry_after(Some(wait));
+                error.with_metadata(CallMetadata::new(&Operation::CREATE_SESSION, 0))
             }
-            Err(NoPermit::Failed(error)) => return Err(error),
+            NoPermit::Failed(error) => error,
         };
+        let permit = place.await.map_err(no_permit)?.unwrap().permit().await.map_err(no_permit)?;
         self.attempts.fetch_add(1, Ordering::Relaxed);
         sleep(self.exchange).await;
         permit.settle(Settlement::Admitted).await;
@@ -81,7 +89,8 @@ impl Bank {
             false => Ok(()),
         };
         let wanted = self.wanted(id, life, self.turns.ticket());
-        self.turns.open_alone(wanted, nothing, || self.exchange(id), look, |_| ()).await
+        let exchange = || self.exchange_by(id, Some(wanted.deadline));
+        self.turns.open_alone(wanted, nothing, exchange, look, |_| ()).await
     }
 
     /// The first session of a user, whose credential lives for so long.

@@ -117,6 +117,13 @@ impl Promises {
         self.told = None;
     }
 
+    /// The call that was told to wait has left, and another comes in its place: it may go before others whom that one would not.
+    pub(super) fn ask_anew(&mut self, now: Instant) {
+        if let Some(told) = &mut self.told {
+            told.until = now;
+        }
+    }
+
     /// Before when the store has no more, as far as it has told.
     pub(super) fn told(&self) -> Option<Instant> {
         self.told.map(|told| told.until)

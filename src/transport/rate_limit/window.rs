@@ -55,6 +55,8 @@ struct WindowState {
     waiting: Queue,
     tickets: u64,
     promises: Promises,
+    /// How many [`Expected`] there are.
+    expected: usize,
 }
 
 impl WindowState {
@@ -139,6 +141,19 @@ impl WindowState {
         Take::Ask
     }
 
+    /// A call has left. Returns the permits that nobody has used, if the store is to be told that no call waits any more. One that is
+    /// expected has the place in the store.
+    fn leave(&mut self) -> Option<Vec<u128>> {
+        if !self.waiting.is_empty() {
+            return None;
+        }
+        if self.expected > 0 {
+            self.promises.ask_anew(Instant::now());
+            return None;
+        }
+        self.promises.withdraw()
+    }
+
     /// Records that a call has its permit.
     fn begin(&mut self, ticket: &Ticket, now: Instant) {
         self.waiting.serve(ticket, now);
@@ -172,7 +187,7 @@ impl Take {
 impl Window {
     pub(super) fn new(operation: &'static str, limit: RateLimit) -> Self {
         let (usage, waiting) = (Usage::new(limit), Queue::default());
-        let state = WindowState { usage, waiting, tickets: 0, promises: Promises::default() };
+        let state = WindowState { usage, waiting, tickets: 0, promises: Promises::default(), expected: 0 };
         Self { operation, limit, state: Mutex::new(state), moved_up: Notify::new() }
     }
 
@@ -197,7 +212,8 @@ impl Window {
         let mut state = self.state();
         state.usage.prune(now);
         let ahead = state.waiting.coming(now).saturating_add(ahead);
-        state.turn(now, ahead).max(state.usage.turn(now, ahead, not_before))
+        // What the store has told a call is about that call: another may go before it.
+        state.usage.turn(now, ahead, not_before)
     }
 
     /// How many calls wait or have a permit.
@@ -210,6 +226,12 @@ impl Window {
     pub(super) fn at_once(&self) -> usize {
         let calls = self.state().usage.limits().map(|limit| limit.calls).min();
         calls.map_or(1, |calls| calls.max(1) as usize)
+    }
+
+    /// Keeps the place in the store, and what it has promised, though no call waits.
+    pub(super) fn expect(self: &Arc<Self>, share: Share) -> Expected {
+        self.state().expected += 1;
+        Expected { window: Arc::clone(self), share }
     }
 
     /// Takes a place in the queue. `is_retry` if the call has been sent from it before.
@@ -429,13 +451,32 @@ impl Drop for Place {
         }
         let mut state = self.window.state();
         let others_move_up = state.waiting.remove(&self.ticket);
-        let unused = if state.waiting.is_empty() { state.promises.withdraw() } else { None };
+        let unused = state.leave();
         drop(state);
         if others_move_up {
             self.window.moved_up.notify_waiters();
         }
         if let Some((unused, Share { store, window })) = unused.zip(self.share.as_ref()) {
             store.withdraw(window, &unused);
+        }
+    }
+}
+
+/// Exists while a call is expected that waits for its turn elsewhere, between its attempts.
+#[derive(Debug)]
+pub(crate) struct Expected {
+    window: Arc<Window>,
+    share: Share,
+}
+
+impl Drop for Expected {
+    fn drop(&mut self) {
+        let mut state = self.window.state();
+        state.expected -= 1;
+        let unused = state.leave();
+        drop(state);
+        if let Some(unused) = unused {
+            self.share.store.withdraw(&self.share.window, &unused);
         }
     }
 }

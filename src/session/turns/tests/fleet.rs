@@ -1,5 +1,6 @@
 //! Several clients that share the limit of sessions.
 
+use std::collections::VecDeque;
 use std::future::pending;
 
 use tokio::task::yield_now;
@@ -8,7 +9,7 @@ use uuid::Uuid;
 use super::*;
 use crate::transport::credentials::BoxFuture;
 use crate::transport::rate_limit::Share;
-use crate::transport::rate_limit::store::{OtherSessions, PermitWindow, Priority, Taken, WaitingSessions};
+use crate::transport::rate_limit::store::{Grant, OtherSessions, PermitWindow, Priority, Taken, WaitingSessions};
 
 /// A store whose answers take a while, or do not come.
 #[derive(Debug, Clone, Default)]
@@ -16,6 +17,12 @@ struct Store {
     permits: MemoryPermits,
     answers: Arc<Mutex<Answers>>,
     announced: Arc<AtomicUsize>,
+    /// What it answers to those that ask next for permits.
+    taken: Arc<Mutex<VecDeque<Taken>>>,
+    /// It does not say when there is room.
+    hides_room: bool,
+    asked: Arc<AtomicUsize>,
+    withdrawn: Arc<AtomicUsize>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -29,7 +36,11 @@ enum Answers {
 
 impl PermitStore for Store {
     fn take<'a>(&'a self, window: &'a PermitWindow, priority: Priority) -> BoxFuture<'a, Result<Taken, Error>> {
-        self.permits.take(window, priority)
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        match lock(&self.taken).pop_front() {
+            Some(taken) => Box::pin(async move { Ok(taken) }),
+            None => self.permits.take(window, priority),
+        }
     }
 
     fn settle<'a>(
@@ -39,6 +50,11 @@ impl PermitStore for Store {
         settlement: Settlement,
     ) -> BoxFuture<'a, Result<(), Error>> {
         self.permits.settle(window, id, settlement)
+    }
+
+    fn withdraw(&self, window: &PermitWindow, unused: &[u128]) {
+        self.withdrawn.fetch_add(1, Ordering::Relaxed);
+        self.permits.withdraw(window, unused);
     }
 
     fn announce<'a>(
@@ -51,7 +67,10 @@ impl PermitStore for Store {
             yield_now().await;
             let answers = *lock(&self.answers);
             let answer = match answers {
-                Answers::Soon => self.permits.announce(window, sessions).await,
+                Answers::Soon => self.permits.announce(window, sessions).await.map(|others| match self.hides_room {
+                    true => others.not_before(Duration::ZERO),
+                    false => others,
+                }),
                 Answers::Never => pending().await,
                 Answers::Fails => Err(Error::permits("away")),
             };
@@ -103,6 +122,85 @@ async fn who_expires_first_goes_first_whichever_client_has_it() {
     // Two for each that comes, and a few for each turn.
     let announced = store.announced.load(Ordering::Relaxed) - before;
     assert!(announced < 20 * users as usize, "{announced}");
+}
+
+/// Also if none knows when there is room before it asks for a permit: all are told when to come back, and each keeps its place.
+#[tokio::test(start_paused = true)]
+async fn who_expires_first_goes_first_among_those_that_were_told_to_wait() {
+    test_timeout::start();
+    let (store, users) = (Store { hides_room: true, ..Store::default() }, 24);
+    let fleet = &fleet(&store, 3).await;
+    let open = |id: u64| fleet[id as usize % 3].open(id, Duration::from_secs(3600 + id));
+    let all = join_all((1..=users).rev().map(open)).await;
+    assert!(all.iter().all(Result::is_ok), "{all:?}");
+    let opened = opened(fleet);
+    assert!(opened.iter().map(|(id, _)| *id).eq(0..=users), "{opened:?}");
+    assert!(opened[users as usize].1 <= INTERVAL * 25, "{opened:?}");
+    // Whoever is the next of its client asks when another client takes a permit, and when it has its own.
+    let asked = store.asked.load(Ordering::Relaxed);
+    assert!(asked <= 4 * users as usize, "{asked}");
+}
+
+/// A database says when to ask again, and grants a permit shortly before it is free. Until then nothing is done for the session, and the
+/// client keeps its place.
+#[tokio::test(start_paused = true)]
+async fn one_that_is_told_to_wait_keeps_its_place_and_does_nothing() {
+    test_timeout::start();
+    let (store, soon) = (Store::default(), Duration::from_millis(200));
+    let bank = &fleet(&store, 1).await[0];
+    let promised = Grant::new(1).send_after(soon).send_within(INTERVAL);
+    *lock(&store.taken) = [Taken::NotBefore(INTERVAL * 3 - soon), Taken::Granted(promised)].into();
+    let attempts = Mutex::new(Duration::ZERO);
+    let attempt = async || {
+        let began = Instant::now();
+        let opened = bank.exchange(1).await;
+        *lock(&attempts) += began.elapsed();
+        opened
+    };
+    let wanted = bank.wanted(1, LIFE, bank.turns.ticket());
+    let failed = |error: &Error| panic!("{error}");
+    bank.turns.open_alone(wanted, nothing, attempt, async || Ok(()), failed).await.unwrap();
+    assert_eq!(*lock(&bank.opened), [(0, Duration::ZERO), (1, INTERVAL * 4)]);
+    assert_eq!((*lock(&attempts), store.withdrawn.load(Ordering::Relaxed)), (soon, 0));
+}
+
+/// What the store has told is about the session that has asked.
+#[tokio::test(start_paused = true)]
+async fn one_that_expires_before_one_that_was_told_to_wait_asks_at_once() {
+    test_timeout::start();
+    let store = Store::default();
+    let bank = &fleet(&store, 1).await[0];
+    lock(&store.taken).push_back(Taken::NotBefore(INTERVAL * 9));
+    let at = INTERVAL + Duration::from_secs(1);
+    let second = async {
+        sleep(at).await;
+        bank.open(2, LIFE / 2).await
+    };
+    let (first, second) = tokio::join!(bank.open(1, LIFE), second);
+    assert!(first.is_ok() && second.is_ok(), "{first:?} {second:?}");
+    assert_eq!(*lock(&bank.opened), [(0, Duration::ZERO), (2, at), (1, INTERVAL * 10)]);
+}
+
+/// It leaves no place in the store, and neither does one whose wait is given up.
+#[tokio::test(start_paused = true)]
+async fn one_that_is_told_to_wait_beyond_its_deadline_is_late() {
+    test_timeout::start();
+    let store = Store::default();
+    let bank = &fleet(&store, 1).await[0];
+    lock(&store.taken).push_back(Taken::NotBefore(INTERVAL * 2));
+    let error = bank.open(1, INTERVAL * 2).await.unwrap_err();
+    assert_eq!((error.kind(), error.remedy()), (ErrorKind::RateLimited, Some(Remedy::ResetToken)), "{error}");
+    assert_eq!((bank.began.elapsed(), store.withdrawn.load(Ordering::Relaxed)), (INTERVAL, 1));
+
+    lock(&store.taken).push_back(Taken::NotBefore(INTERVAL * 2));
+    let mut given_up = Box::pin(bank.open(2, LIFE));
+    tokio::select! {
+        _ = &mut given_up => unreachable!(),
+        () = sleep(Duration::from_secs(1)) => {}
+    }
+    assert_eq!(store.withdrawn.load(Ordering::Relaxed), 1);
+    drop(given_up);
+    assert_eq!(store.withdrawn.load(Ordering::Relaxed), 2);
 }
 
 /// Though all ask at the same time.
