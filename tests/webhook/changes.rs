@@ -1,5 +1,6 @@
 //! What has changed, as it is handed on: read over the verified API, in order, at least once.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -12,7 +13,8 @@ use bunq_partner::webhook::{
     Receiver,
 };
 use bunq_partner::{
-    Client, Environment, ErrorKind, MemoryCustody, Operation, ProvisionId, RequestedStatuses, Shutdown, UserClient,
+    BoxFuture, Client, ContextLock, Custody, CustodyEntry, CustodyFilter, Environment, Error, ErrorKind, MemoryCustody,
+    Operation, ProvisionId, RequestedStatuses, Secret, Shutdown, UserClient,
 };
 use bunq_partner_sandbox::{DeliveryFault, Fault, Injection, Pace, Profile, Sandbox};
 use futures_util::StreamExt as _;
@@ -577,6 +579,91 @@ async fn an_onboarding_is_read_with_the_open_session_of_its_user() {
     world.sandbox.take_call_log();
     nothing(&mut changes, 11 * MINUTE).await;
     assert!(world.sandbox.take_call_log().iter().all(|call| !call.path.contains("onboarding")));
+}
+
+/// It is over after a read, as one about an id that bunq does not know.
+#[tokio::test(start_paused = true)]
+async fn a_call_about_an_id_that_bunq_does_not_take_is_over() {
+    test_timeout::start();
+    let (world, _user, user_id, onboarding) = with_user().await;
+    let mut changes = world.changes().await;
+    world.sandbox.inject(Injection::new(Fault::Status(400)).on(&Operation::GET_USER_ONBOARDING).always());
+    world.call_about(onboarding, user_id).await;
+    nothing(&mut changes, 2 * MINUTE).await;
+    assert!(pending(&world.journal).await.is_empty());
+    assert_eq!((changes.numbers().not_ours, changes.numbers().failed), (1, 0));
+}
+
+/// A custody whose texts cannot be reached at times.
+#[derive(Debug, Clone, Default)]
+struct Away {
+    custody: MemoryCustody,
+    is_away: Arc<AtomicBool>,
+}
+
+impl Custody for Away {
+    fn name(&self) -> String {
+        self.custody.name()
+    }
+
+    fn load(&self, id: ProvisionId) -> BoxFuture<'_, Result<Option<Secret>, Error>> {
+        match self.is_away.load(Ordering::Relaxed) {
+            true => Box::pin(async { Err(Error::unavailable("the custody is away")) }),
+            false => self.custody.load(id),
+        }
+    }
+
+    fn save<'a>(
+        &'a self,
+        lock: &'a ContextLock,
+        entry: CustodyEntry,
+        text: Secret,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        self.custody.save(lock, entry, text)
+    }
+
+    fn remove<'a>(&'a self, lock: &'a ContextLock, id: ProvisionId) -> BoxFuture<'a, Result<(), Error>> {
+        self.custody.remove(lock, id)
+    }
+
+    fn lock(&self, id: ProvisionId) -> BoxFuture<'_, Result<ContextLock, Error>> {
+        self.custody.lock(id)
+    }
+
+    fn list(
+        &self,
+        filter: CustodyFilter,
+        after: Option<ProvisionId>,
+    ) -> BoxFuture<'_, Result<Vec<CustodyEntry>, Error>> {
+        self.custody.list(filter, after)
+    }
+
+    fn entry(&self, id: ProvisionId) -> BoxFuture<'_, Result<Option<CustodyEntry>, Error>> {
+        self.custody.entry(id)
+    }
+}
+
+/// It says nothing of the session: the object is read when it comes back, and no call is handed on unconfirmed.
+#[tokio::test(start_paused = true)]
+async fn a_custody_that_is_away_holds_a_call_up() {
+    test_timeout::start();
+    let sandbox = Sandbox::builder().pace(Pace::Manual).start().await.unwrap();
+    let custody = Away::default();
+    let client = || sandbox.client().retry(at_once()).custody(custody.clone()).build().unwrap();
+    let before = client().users().activate(sandbox.populate(1)[0]).await.unwrap();
+    let (onboarding, user) = (before.onboarding().start().await.unwrap().id, before.user().await.unwrap().id);
+    let another = client();
+    let world = World::with(another, sandbox).await;
+    let mut changes = world.changes().await;
+    custody.is_away.store(true, Ordering::Relaxed);
+    world.call_about(onboarding, user).await;
+    nothing(&mut changes, MINUTE).await;
+    assert!(changes.numbers().failed > 0);
+    custody.is_away.store(false, Ordering::Relaxed);
+    let change = timeout(6 * MINUTE, changes.next()).await.unwrap().unwrap();
+    assert!(matches!(change.object(), ChangedObject::Onboarding { .. }), "{change:?}");
+    change.done().await.unwrap();
+    assert_eq!(changes.numbers().unconfirmed, 0);
 }
 
 #[tokio::test(start_paused = true)]

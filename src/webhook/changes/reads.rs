@@ -11,6 +11,7 @@ use super::version::{Digester, Version};
 use crate::custody::Granted;
 use crate::error::{Error, ErrorKind};
 use crate::feed::{HeardBy, Resource};
+use crate::operation::Operation;
 use crate::provisions::Provisions;
 use crate::types::{ProvisionId, UserId, UserInformationInquiryId, UserOnboardingId};
 use crate::users::{UserClient, Users};
@@ -172,8 +173,8 @@ impl Reads {
     async fn open_user(&self, id: ProvisionId) -> Result<Option<UserClient>, Error> {
         let user = self.users.of(id);
         match user.if_open().await {
-            // What is in custody cannot be used.
-            Err(error) if error.kind() == ErrorKind::Context => {
+            // What is in custody cannot be used. If the custody cannot be reached, it is read again.
+            Err(error) if error.kind() == ErrorKind::Context && !error.is_retryable() => {
                 tracing::debug!(%error, provision = %id, "the session of a user is not used for a call");
                 Ok(None)
             }
@@ -184,7 +185,17 @@ impl Reads {
 
 /// Whether bunq says that there is no such object, or not for this caller. It refuses for other reasons too, and for a while.
 fn is_not_found(error: &Error) -> bool {
-    error.is_from_bunq() && error.kind() == ErrorKind::NotFound
+    const BY_ID: [&Operation; 3] =
+        [&Operation::GET_PROVISION, &Operation::GET_USER_ONBOARDING, &Operation::GET_USER_INFORMATION_INQUIRY];
+    // A refusal of a page says nothing about an id.
+    let is_by_id = || error.operation().is_some_and(|operation| BY_ID.contains(&operation));
+    error.is_from_bunq()
+        && match error.kind() {
+            ErrorKind::NotFound => true,
+            // It takes no such id.
+            ErrorKind::Rejected => error.status() == Some(400) && is_by_id(),
+            _ => false,
+        }
 }
 
 /// What was read. `None` if bunq has refused the session: it is not open any more.
