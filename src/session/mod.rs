@@ -42,7 +42,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::runtime::Id;
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tracing::Span;
 
 pub use self::context::ContextSummary;
@@ -51,6 +51,7 @@ pub use self::handshake::UserInstallation;
 use self::handshake::{ACCEPTED, Device};
 use self::keeper::Keeper;
 use self::refusal::Refusal;
+use self::turns::STORE_PAUSE;
 pub use self::user::{SessionUser, UserKind};
 pub(crate) use self::users_turn::{Activation, Owner, UsersTurn};
 use crate::error::{Error, ErrorKind, Sent};
@@ -228,20 +229,28 @@ impl Session {
 
     /// Opens the session of a user, unless one is open, and waits for its turn until a time.
     pub(crate) async fn open_by(&self, deadline: Instant) -> Result<(), Error> {
-        self.open_patiently(Patience::Until(deadline)).await
+        self.open_patiently(Patience::Until(deadline), deadline).await
     }
 
     /// The same, behind all users whose sessions others wait for.
     pub(crate) async fn open_last(&self, deadline: Instant) -> Result<(), Error> {
-        self.open_patiently(Patience::Last(deadline)).await
+        self.open_patiently(Patience::Last(deadline), deadline).await
     }
 
-    async fn open_patiently(&self, patience: Patience) -> Result<(), Error> {
-        let opened = async || self.opened(&Trouble::default(), patience).await.map(drop);
-        match opened().await {
+    async fn open_patiently(&self, patience: Patience, deadline: Instant) -> Result<(), Error> {
+        let mut may_have_joined = true;
+        loop {
+            let Err(error) = self.opened(&Trouble::default(), patience).await else { return Ok(()) };
             // It may have joined an opening that had less time.
-            Err(error) if self.is_renewal() && has_no_turn(&error) => opened().await,
-            outcome => outcome,
+            if self.is_renewal() && has_no_turn(&error) && std::mem::take(&mut may_have_joined) {
+                continue;
+            }
+            let is_held_up = matches!(error.kind(), ErrorKind::Busy | ErrorKind::Context) && error.is_retryable();
+            if !is_held_up || self.is_open() || Instant::now() + STORE_PAUSE > deadline {
+                return Err(error);
+            }
+            // After a shutdown the next one fails.
+            let _ = timeout(STORE_PAUSE, self.0.transport.gate().shut()).await;
         }
     }
 

@@ -1,6 +1,6 @@
 //! Users of one partner, whose calls go over the same connections.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bunq_partner_sandbox::Sandbox;
@@ -48,6 +48,15 @@ async fn user(partner: &Client, provision: u64) -> User {
 }
 
 async fn user_with(partner: &Client, provision: u64, owner: impl FnOnce(Turns, ProvisionId) -> Owner) -> User {
+    user_storing(partner, provision, owner, None).await
+}
+
+async fn user_storing(
+    partner: &Client,
+    provision: u64,
+    owner: impl FnOnce(Turns, ProvisionId) -> Owner,
+    store: Option<Arc<dyn ContextStore>>,
+) -> User {
     let id = ProvisionId::try_from(provision).unwrap();
     let provision = partner.provisions().get(id).await.unwrap();
     let token = provision.credential.unwrap().token_value.unwrap();
@@ -62,7 +71,7 @@ async fn user_with(partner: &Client, provision: u64, owner: impl FnOnce(Turns, P
         signing_keys: SigningKeys(Arc::new(move || SigningKey::from_pkcs8(&key))),
     };
     let turns = Turns::new(Arc::clone(transport.limits()), transport.caller(), Duration::from_secs(60));
-    let session = Session::new(Arc::clone(&transport), device, identity, None, owner(turns, id), None);
+    let session = Session::new(Arc::clone(&transport), device, identity, store, owner(turns, id), None);
     User { api: Api::new(transport, Arc::new(session.clone())), session }
 }
 
@@ -212,6 +221,45 @@ async fn whoever_may_wait_for_long_does_not_fail_with_whoever_may_not() {
     assert_eq!(call.unwrap_err().kind(), ErrorKind::RateLimited);
     activation.unwrap();
     assert!(session.is_open());
+}
+
+/// A store that cannot be reached so many times.
+#[derive(Debug)]
+struct Away(AtomicU32);
+
+impl ContextStore for Away {
+    fn load(&self) -> BoxFuture<'_, Result<Option<Secret>, Error>> {
+        let is_away = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok();
+        Box::pin(async move { if is_away { Err(Error::unavailable("the store is away")) } else { Ok(None) } })
+    }
+
+    fn save<'a>(&'a self, _: &'a ContextLock, _: Secret) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn lock(&self) -> BoxFuture<'_, Result<ContextLock, Error>> {
+        Box::pin(async { Ok(ContextLock::new(())) })
+    }
+}
+
+/// It is tried again, as long as there is time.
+#[tokio::test(start_paused = true)]
+async fn whoever_may_wait_for_long_does_not_fail_with_a_store_that_comes_back() {
+    test_timeout::start();
+    let (sandbox, partner, _) = two_users().await;
+    for (times, is_opened) in [(3, true), (u32::MAX, false)] {
+        let look = partner.api();
+        let owner = |turns, id| Owner::User(Box::new(UsersTurn::new(turns, id, None, look, |_| ())));
+        let store: Arc<dyn ContextStore> = Arc::new(Away(times.into()));
+        let User { session, .. } = user_storing(&partner, sandbox.populate(1)[0].get(), owner, Some(store)).await;
+        let (began, time) = (Instant::now(), Duration::from_secs(60));
+        let opened = session.open_by(began + time).await;
+        assert_eq!((opened.is_ok(), session.is_open()), (is_opened, is_opened), "{opened:?}");
+        if let Err(error) = opened {
+            assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Context, true), "{error}");
+            assert!(began.elapsed() > time - STORE_PAUSE * 2 && began.elapsed() <= time, "{:?}", began.elapsed());
+        }
+    }
 }
 
 /// It has a connection of its own, so it is no user's.

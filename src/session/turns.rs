@@ -30,7 +30,7 @@ const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 const LOCK_PAUSE: Duration = Duration::from_secs(10);
 
 /// For how long nobody has a turn after a store could not be reached: no session is opened without it.
-const STORE_PAUSE: Duration = Duration::from_secs(2);
+pub(super) const STORE_PAUSE: Duration = Duration::from_secs(2);
 
 /// The turns of all sessions of a client. Clones share them.
 #[derive(Debug, Clone)]
