@@ -50,6 +50,20 @@ pub(super) async fn enter(order: &Arc<Order>, wanted: Wanted<'_>) -> Result<Plac
     }
 }
 
+/// Hears what others have waiting, before a session with this deadline is admitted that has a place, but stands last. It is announced as
+/// a candidate.
+///
+/// # Errors
+///
+/// What other clients have waiting cannot be known.
+pub(super) async fn hear_others(order: &Order, deadline: Instant) -> Result<(), Error> {
+    let Some(announcements) = &order.announcements else { return Ok(()) };
+    let mut last = announcements.last.lock().await;
+    let others = announce(order, announcements, &mut last, Some(deadline)).await?;
+    order.state().hear(order, others);
+    Ok(())
+}
+
 /// Announces what waits, and a session that may be admitted. Returns what others have.
 async fn announce(
     order: &Order,
