@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use bunq_partner::{Client, ErrorKind, MemoryCustody, Operation, ProvisionId, Remedy, Sent};
-use bunq_partner_postgres::{Database, PostgresPermits, PostgresStore};
+use bunq_partner::{Client, Custody, ErrorKind, MemoryCustody, Operation, ProvisionId, Remedy, Sent};
+use bunq_partner_postgres::{Database, PostgresCustody, PostgresPermits, PostgresStore};
 use bunq_partner_sandbox::Sandbox;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
@@ -15,11 +15,19 @@ const INTERVAL: Duration = Duration::from_secs(20 * 60);
 
 /// A client of those that share the session of the partner.
 async fn client(test: &TestDatabase, sandbox: &Sandbox) -> Client {
+    client_with(test, sandbox, |_| MemoryCustody::new()).await
+}
+
+async fn client_with<C: Custody>(
+    test: &TestDatabase,
+    sandbox: &Sandbox,
+    custody: impl FnOnce(&Database) -> C,
+) -> Client {
     let database: Database = test.connect().await;
     let permits = PostgresPermits::builder(&database).build().unwrap();
     let client = sandbox.client().rate_limit(&Operation::CREATE_SESSION, 1, INTERVAL).permits(permits);
     let client = client.context_store(PostgresStore::new(&database, "partner"));
-    let client = client.custody(MemoryCustody::new()).build().unwrap();
+    let client = client.custody(custody(&database)).build().unwrap();
     client.open_session().await.unwrap();
     client
 }
@@ -27,7 +35,12 @@ async fn client(test: &TestDatabase, sandbox: &Sandbox) -> Client {
 /// Waits until so many sessions are announced by all clients, and none may be added.
 async fn wait(test: &TestDatabase, count: usize) {
     let waiting = "SELECT coalesce(sum(cardinality(deadlines)), 0), count(candidate) FROM bunq_partner.session_queue";
-    while test.sql(waiting) != format!("{count}|0") {
+    shows(test, waiting, &format!("{count}|0")).await;
+}
+
+/// Waits until a query returns this.
+async fn shows(test: &TestDatabase, query: &str, expected: &str) {
+    while test.sql(query) != expected {
         sleep(Duration::from_millis(5)).await;
     }
 }
@@ -60,6 +73,40 @@ async fn what_cannot_be_in_time_beside_those_of_other_clients_is_refused_at_once
     wait(&test, 1).await;
     let _third = activate(&other, users[2]);
     wait(&test, 2).await;
+}
+
+/// It holds no lock meanwhile, and gives its place back when it is given up.
+#[tokio::test]
+async fn one_that_is_told_to_wait_keeps_its_place_without_a_lock() {
+    test_timeout::start();
+    const PLACES: &str =
+        "SELECT count(*) FROM bunq_partner.permit_waiters WHERE deadline < 'infinity' AND ask_at > now()";
+    const LOCKS: &str = "SELECT count(*) FROM pg_locks JOIN pg_database AS own ON own.oid = database
+        WHERE locktype = 'advisory' AND datname = current_database()";
+    let Some(test) = TestDatabase::migrated().await else { return };
+    let sandbox = Sandbox::start().await.unwrap();
+    // It has used the permit. The other client does not know when there is room before it asks.
+    client(&test, &sandbox).await;
+    test.sql(
+        "ALTER FUNCTION bunq_partner.announce_sessions RENAME TO really_announce;
+        CREATE FUNCTION bunq_partner.announce_sessions(
+            uuid, text[], bigint, bigint, bigint[], bigint, bigint,
+            OUT deadlines bigint[], OUT candidates bigint[], OUT not_before bigint
+        ) LANGUAGE sql AS 'SELECT deadlines, candidates, 0 FROM bunq_partner.really_announce($1, $2, $3, $4, $5, $6, $7)'",
+    );
+    let client = client_with(&test, &sandbox, |database| PostgresCustody::new(database, "users")).await;
+    let waiting = activate(&client, sandbox.populate(1)[0]);
+    shows(&test, PLACES, "1").await;
+    shows(&test, LOCKS, "0").await;
+    // Another session that is admitted changes nothing.
+    let second = activate(&client, sandbox.populate(1)[0]);
+    wait(&test, 2).await;
+    assert_eq!(test.sql(PLACES), "1");
+    waiting.abort();
+    second.abort();
+    drop(client);
+    shows(&test, PLACES, "0").await;
+    assert!(sandbox.call_log().iter().all(|call| call.status != 429));
 }
 
 #[tokio::test]
