@@ -11,7 +11,7 @@ use crate::package::Step;
 use crate::{docs, endpoint, layers, package, path, previous, run as command, spec, target, test_timeouts};
 
 /// All but those of the packages, which come last.
-const STEPS: [Step; 17] = [
+const STEPS: [Step; 18] = [
     ("format", || command("cargo", &["fmt", "--all", "--check"], &[])),
     ("document", document),
     ("layers", layers::run),

@@ -258,7 +258,7 @@ async fn a_member_that_is_cut_off_keeps_to_its_share() {
         drop(is_over);
     };
     let ((), made, of_other) =
-        tokio::join!(scenario, makes_calls(one, id, 4, until()), makes_calls(other, id, 4, until()));
+        tokio::join!(scenario, makes_calls(one, id, 4, false, until()), makes_calls(other, id, 4, false, until()));
     println!("{made:?} {of_other:?}");
     assert_eq!(reads(&sandbox).iter().filter(|status| **status == 429).count(), 0);
 }
