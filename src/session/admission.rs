@@ -6,8 +6,8 @@
 
 use std::sync::Arc;
 
-use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout};
+use tokio::runtime::Handle;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::announcements::{Announcements, Last, Others, REPEATED};
 use super::order::Order;
@@ -25,7 +25,9 @@ use crate::sync::lock;
 pub(super) async fn enter(order: &Arc<Order>, wanted: Wanted<'_>) -> Result<Place, Error> {
     let Some(announcements) = &order.announcements else { return Place::take(order, wanted) };
     let came = Instant::now();
-    let mut last = announcements.last.lock().await;
+    // Whoever is before it may be in a runtime that is not run.
+    let turn = timeout_at(wanted.standing().deadline, announcements.last.lock()).await;
+    let mut last = turn.map_err(|_| Error::permits("the other clients were not asked in time which sessions wait"))?;
     // It would fail too, after all that came before it.
     if let Some(error) = last.failed_since(came) {
         return Err(error.clone());
@@ -78,9 +80,10 @@ async fn announce(
 /// Has the task announce what waits, soon and from now on.
 fn keep(order: &Arc<Order>, announcements: &Announcements) {
     let mut keeper = lock(&announcements.keeper);
-    // The runtime of the last task may have ended.
-    if keeper.as_ref().is_none_or(JoinHandle::is_finished) {
-        *keeper = Some(tokio::spawn(repeat(Arc::clone(order))));
+    let runtime = Handle::current();
+    // The runtime of the last task may have ended, or is not run.
+    if keeper.as_ref().is_none_or(|(id, task)| *id != runtime.id() || task.is_finished()) {
+        *keeper = Some((runtime.id(), runtime.spawn(repeat(Arc::clone(order)))));
     }
     order.announce();
 }
@@ -99,7 +102,7 @@ async fn repeat(order: Arc<Order>) {
         }
         let mut keeper = lock(&announcements.keeper);
         if was_empty && order.state().queue.is_empty() {
-            *keeper = None;
+            keeper.take_if(|(id, _)| *id == Handle::current().id());
             return;
         }
     }

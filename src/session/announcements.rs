@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tokio::runtime::Id;
 use tokio::sync::{Mutex, Notify};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
@@ -48,7 +49,7 @@ pub(super) struct Announcements {
     /// What is announced has changed.
     pub(super) changed: Notify,
     /// The task that repeats it while sessions wait.
-    pub(super) keeper: std::sync::Mutex<Option<JoinHandle<()>>>,
+    pub(super) keeper: std::sync::Mutex<Option<(Id, JoinHandle<()>)>>,
 }
 
 /// The last announcement.

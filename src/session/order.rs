@@ -7,13 +7,16 @@ use tokio::time::Instant;
 
 use super::announcements::{Announcements, Others};
 use super::forecast::{Forecast, Renewals};
-use super::queue::{EntryState, Next, SessionQueue, Standing};
+use super::queue::{EntryState, Next, Preparation, SessionQueue, Standing};
 use crate::operation::Operation;
 use crate::sync::lock;
 use crate::transport::rate_limit::RateLimits;
 
 /// For how long a future that has its turn, or could have it, may not be polled before others go.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The same of one that is still being prepared: others are ready.
+const PATIENCE_WITH_UNPREPARED: Duration = Duration::from_secs(5);
 
 /// For how long one that could go leaves the turn to a session of another client that goes before it, but is not ready perhaps.
 const COURTESY: Duration = Duration::from_secs(1);
@@ -132,7 +135,16 @@ impl OrderState {
         }
     }
 
-    /// Passes over the next if it could have gone for long: its future is not polled.
+    /// For how long the others wait for the one that is next.
+    pub(super) fn patience(&mut self) -> Duration {
+        let next = self.head.and_then(|(head, _)| self.queue.get(head));
+        match next.map(|next| next.preparation) {
+            Some(Preparation::Needed | Preparation::IsGoing(_)) => PATIENCE_WITH_UNPREPARED,
+            Some(Preparation::IsOver) | None => PATIENCE,
+        }
+    }
+
+    /// Passes over the next if it could have gone for long: its future is not polled, or what it needs is not made.
     pub(super) fn watch(&mut self, order: &Order, now: Instant) {
         let Some((ticket, could_go)) = self.head else {
             // Whoever goes may not be polled.
@@ -140,8 +152,9 @@ impl OrderState {
             return;
         };
         let is_open = self.opens(order, now) <= now;
+        let patience = self.patience();
         match could_go {
-            Some(since) if is_open && since + PATIENCE <= now => {
+            Some(since) if is_open && since + patience <= now => {
                 if let Some(entry) = self.queue.get(ticket) {
                     entry.state = EntryState::IsPassedOver;
                 }

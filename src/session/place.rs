@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
-use super::order::{Order, OrderState, PATIENCE};
+use super::order::{Order, OrderState};
 use super::queue::{EntryState, Next, Preparation, Standing, Wanted};
 use crate::error::{Error, ErrorKind, Remedy, Sent};
 use crate::text::duration;
@@ -148,7 +148,7 @@ impl Place {
             return Ok(Step::Go(Turn::Prepare));
         }
         if !is_next || needs && !looks {
-            return Ok(Step::At(now + PATIENCE));
+            return Ok(Step::At(now + state.patience()));
         }
         // The partner's own call takes no permit within the limit of sessions, and waits for none.
         let at = if looks { state.paused_until.unwrap_or(now) } else { state.opens(order, now) };
@@ -164,6 +164,7 @@ impl Place {
         }
         state.head = None;
         state.choose(order, now);
+        order.announce();
         Ok(Step::Go(if looks { Turn::Look } else { Turn::Open }))
     }
 

@@ -69,8 +69,9 @@ impl Turns {
     /// # Errors
     ///
     /// [`RateLimited`](ErrorKind::RateLimited) at once if it cannot be in time, or if another that was admitted could not then;
-    /// otherwise those of `prepare` and `open`, and the last one if it is given up; [`Busy`](ErrorKind::Busy) or
-    /// [`Context`](ErrorKind::Context) if its lock or its store has held it up until it could not be in time any more.
+    /// otherwise those of `prepare` and `open`, and the last one if it is given up; [`Busy`](ErrorKind::Busy),
+    /// [`Context`](ErrorKind::Context) or [`Permits`](ErrorKind::Permits) if its lock or a store has held it up until it could not be in
+    /// time any more.
     pub(super) async fn open<T, P, O, L>(
         &self,
         wanted: Wanted<'_>,
@@ -122,7 +123,7 @@ impl Turns {
                 }
                 ErrorKind::ShutDown => return Err(error),
                 // What is stored, and who has its lock, says nothing of bunq.
-                ErrorKind::Context if error.is_retryable() => Outcome::AllPause(STORE_PAUSE),
+                ErrorKind::Context | ErrorKind::Permits if error.is_retryable() => Outcome::AllPause(STORE_PAUSE),
                 ErrorKind::Context if turn != Turn::Look => return Err(error),
                 ErrorKind::Busy if turn != Turn::Look => Outcome::Pauses(LOCK_PAUSE),
                 ErrorKind::Busy => Outcome::Works,
@@ -141,7 +142,8 @@ impl Turns {
             if place.done(turn, outcome) {
                 return Err(error);
             }
-            let is_held_up = turn != Turn::Look && matches!(error.kind(), ErrorKind::Busy | ErrorKind::Context);
+            let is_of_a_store = matches!(error.kind(), ErrorKind::Busy | ErrorKind::Context | ErrorKind::Permits);
+            let is_held_up = turn != Turn::Look && is_of_a_store;
             held_up_by = is_held_up.then_some(error);
         }
     }

@@ -240,9 +240,9 @@ impl RateLimits {
         caller: &Caller,
     ) -> Result<Option<Place>, NoPermit> {
         let Some(window) = self.window(operation) else { return Ok(None) };
-        let place = window.join(caller.in_queue_of(operation), rank, is_retry, deadline);
+        let share = self.share_of(operation, window.limit, caller);
+        let place = window.join(caller.in_queue_of(operation), rank, is_retry, deadline, share);
         let mut place = place.map_err(NoPermit::TooLate)?;
-        place.share = self.share_of(operation, window.limit, caller);
         place.approach().await.map_err(NoPermit::TooLate)?;
         Ok(Some(place))
     }

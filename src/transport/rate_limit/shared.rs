@@ -17,6 +17,9 @@ pub(super) const LONGEST_ASKING: Duration = Duration::from_secs(1);
 /// The shortest time before a call asks the store again.
 const SHORTEST_WAIT: Duration = Duration::from_millis(1);
 
+/// The longest time that a store is believed: then it is asked again.
+const LONGEST_TOLD: Duration = Duration::from_secs(24 * 3600);
+
 /// The window in the store.
 #[derive(Debug, Clone)]
 pub(crate) struct Share {
@@ -167,7 +170,7 @@ impl Promises {
     ) -> oneshot::Receiver<Infallible> {
         let (is_open, is_closed) = oneshot::channel();
         let Grant { id, send_after, send_within } = grant;
-        let at = now.checked_add(send_after).unwrap_or(now);
+        let at = now + send_after.min(LONGEST_TOLD);
         let position = self.granted.partition_point(|other| other.at <= at);
         self.granted.insert(position, Promise { share, id, at, asked, send_within, _is_open: is_open });
         self.told = None;
@@ -175,7 +178,7 @@ impl Promises {
     }
 
     pub(super) fn not_before(&mut self, ticket: &Ticket, pause: Duration, now: Instant) {
-        let until = now.checked_add(pause.max(SHORTEST_WAIT)).unwrap_or(now);
+        let until = now + pause.clamp(SHORTEST_WAIT, LONGEST_TOLD);
         self.told = Some(Told { until, is_urgent: ticket.caller.is_urgent });
     }
 

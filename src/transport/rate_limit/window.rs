@@ -245,10 +245,11 @@ impl Window {
         rank: Rank,
         is_retry: bool,
         deadline: Instant,
+        share: Option<Share>,
     ) -> Result<Place, Duration> {
         let start = Instant::now();
         let (ticket, turn) = self.state().enter(caller, rank, is_retry, start);
-        let place = Place { window: Arc::clone(self), share: None, start, deadline, ticket, waiting: None };
+        let place = Place { window: Arc::clone(self), share, start, deadline, ticket, waiting: None };
         let wait = turn.saturating_duration_since(start);
         if turn > deadline {
             return Err(wait);
@@ -296,7 +297,7 @@ impl Window {
 #[derive(Debug)]
 pub(crate) struct Place {
     window: Arc<Window>,
-    pub(super) share: Option<Share>,
+    share: Option<Share>,
     start: Instant,
     deadline: Instant,
     ticket: Ticket,

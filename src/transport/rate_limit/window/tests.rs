@@ -36,7 +36,7 @@ fn signed(retry_after: Option<Duration>, limit: Option<RateLimit>) -> Throttled 
 
 impl Window {
     fn enter(self: &Arc<Self>, rank: Rank, deadline: Instant) -> Result<Place, Duration> {
-        self.join(CALLER, rank, false, deadline)
+        self.join(CALLER, rank, false, deadline, None)
     }
 
     /// Waits for a permit for a call that begins now.
