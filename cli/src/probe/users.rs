@@ -113,12 +113,10 @@ impl Interview {
         let Some(of_user) = self.answer(SCOPE, outcome)? else { return Ok(()) };
         if of_user.status == 429 {
             self.profile.limits_are_per = LimitScope::Address;
-            self.note_of_user(
-                SCOPE,
-                "those of one address: `limits_are_per = \"address\"` fits".into(),
-                user,
-                &of_user,
-            );
+            // From here it cannot be told whether they share the address, the partner, or both.
+            let answer = "those of the partner and its users: `limits_are_per = \"address\"` fits; on machines with several \
+                          addresses or API keys, `counted_by = \"address_and_key\"` does, whichever of the two bunq counts by";
+            self.note_of_user(SCOPE, answer.into(), user, &of_user);
             return Ok(());
         }
         let outcome = self.visit.caller.send_at_once(limited).await;
@@ -147,8 +145,13 @@ impl Interview {
             return self.unknown(SCOPE, "the user's limit was not used up");
         }
         self.profile.limits_are_per = LimitScope::Session;
-        let of = if of_second.status == 429 { "API key" } else { "session" };
-        self.note_of_user(SCOPE, format!("those of one {of}: `limits_are_per = \"session\"` fits"), user, &of_second);
+        let answer = match of_second.status {
+            429 => {
+                "those of one API key: `limits_are_per = \"session\"` fits, and on several machines `counted_by = \"key\"`"
+            }
+            _ => "those of one session: `limits_are_per = \"session\"` fits",
+        };
+        self.note_of_user(SCOPE, answer.into(), user, &of_second);
         Ok(())
     }
 

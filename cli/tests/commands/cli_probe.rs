@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bunq_partner::Operation;
 use bunq_partner_sandbox::{
-    AcceptedInstallation, CreationResponse, DeadToken, LimitScope, Profile, Sandbox, SignatureForm,
+    AcceptedInstallation, CreationResponse, DeadToken, Fault, Injection, LimitScope, Profile, Sandbox, SignatureForm,
 };
 use serde_json::Value;
 
@@ -168,6 +168,36 @@ async fn users() {
     ];
     let seen: Seen = |profile| format!("{:?} {:?}", profile.limits_are_per, profile.user_installation);
     tells_apart(&variants, seen).await;
+}
+
+/// Whose calls share a limit is told as far as one address can tell, with the settings of machines that fit.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_machines_count_by_is_told_as_far_as_it_is_known() {
+    test_timeout::start();
+    let answer = async |scope, refused_after: Option<u32>| {
+        let mut played = Profile::default();
+        played.limits_are_per = scope;
+        let sandbox = bank(played).await;
+        if let Some(calls) = refused_after {
+            let refusal = Injection::new(Fault::RateLimited).on(&Operation::GET_INSTALLATION);
+            sandbox.inject(refusal.after(calls));
+        }
+        let report = report(&sandbox);
+        let mut facts = report["facts"].as_array().unwrap().iter();
+        let fact = facts.find(|fact| fact["question"] == "Whose calls count towards a rate limit together?");
+        fact.unwrap()["answer"].as_str().unwrap().to_owned()
+    };
+    let by_address = answer(LimitScope::Address, None).await;
+    assert!(
+        by_address.starts_with("those of the partner and its users: `limits_are_per = \"address\"` fits"),
+        "{by_address}"
+    );
+    assert!(by_address.contains("`counted_by = \"address_and_key\"` does"), "{by_address}");
+    // The limit refuses none of the first three calls of the partner's, and of the user's. The next one is of its second session.
+    let by_key = answer(LimitScope::Session, Some(3 + 3)).await;
+    assert!(by_key.starts_with("those of one API key: ") && by_key.ends_with("`counted_by = \"key\"`"), "{by_key}");
+    let by_session = answer(LimitScope::Session, None).await;
+    assert_eq!(by_session, "those of one session: `limits_are_per = \"session\"` fits");
 }
 
 /// The answers name the settings of the client that fit.
