@@ -118,6 +118,7 @@ CREATE OR REPLACE FUNCTION bunq_partner.permit_turn(
 ) LANGUAGE plpgsql AS $$
 DECLARE
     clock CONSTANT timestamptz := clock_timestamp();
+    scope CONSTANT text := bunq_partner.permit_scope(w.name);
     opens timestamptz := greatest(w.time, w.closed_until, w.claim_closed_until);
     a_limit record;
     free timestamptz[];
@@ -132,7 +133,12 @@ BEGIN
     is_known := true;
     SELECT least(coalesce(min(settled - starts), '0'), '100 ms') INTO exchange
         FROM bunq_partner.permits WHERE window_id = w.id AND settled > starts;
-    PERFORM bunq_partner.lapse_shares(clock);
+    IF EXISTS (
+        SELECT FROM bunq_partner.permit_shares
+            WHERE ended IS NULL AND NOT is_lapsed AND (clock < renewed OR renewed + lease <= clock)
+    ) THEN
+        PERFORM bunq_partner.lapse_shares(clock);
+    END IF;
     FOR a_limit IN
         SELECT limits.calls - held_back.calls AS calls, per, until FROM (
             SELECT calls, per, timestamptz 'infinity' AS until FROM bunq_partner.permit_limits WHERE window_id = w.id
@@ -142,7 +148,7 @@ BEGIN
             -- A call that was sent last may take 11 s to connect and to arrive.
             SELECT coalesce(sum(limits.calls::bigint * percent / 100), 0)::integer AS calls
                 FROM bunq_partner.permit_shares
-                WHERE bunq_partner.permit_scope(w.name) = ANY (scopes)
+                WHERE scope = ANY (scopes)
                 AND CASE WHEN ended IS NULL THEN is_lapsed OR clock < renewed OR renewed + lease <= clock
                     ELSE clock < ended + '11 s' + limits.per END
         ) AS held_back

@@ -64,7 +64,7 @@ pub(crate) type Value = (Box<dyn ToSql + Send + Sync>, Type);
 ///
 /// # Connections
 ///
-/// A process has up to 4 for statements, one that renews permits, and one for each lock that it holds or waits for: up to 1 for a
+/// A process has up to 4 for statements, one each that renews permits and a share, and one for each lock that it holds or waits for: up to 1 for a
 /// context and 4 for a custody. They are made when they are needed. A connection must have a server process of its own, because locks
 /// belong to that: a pooler must be in session mode.
 #[derive(Clone)]

@@ -10,7 +10,7 @@ use super::PostgresPermits;
 use super::counted_by::CountedBy;
 use super::held::HeldPermits;
 use super::member::{Member, TO_ARRIVE};
-use super::share::{Share, keep_share};
+use super::share::Share;
 use crate::database::Database;
 
 const DEFAULT_LEASE: Duration = Duration::from_secs(15);
@@ -82,7 +82,7 @@ impl PostgresPermitsBuilder {
         let mut member = self.member()?;
         member.share = Some(Share::join(&member, name.into(), percent).await?);
         let member = Arc::new(member);
-        tokio::spawn(keep_share(Arc::downgrade(&member)));
+        member.keep_share();
         Ok(PostgresPermits(member))
     }
 

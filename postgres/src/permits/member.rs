@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::counted_by::CountedBy;
 use super::held::HeldPermits;
 use super::metrics;
-use super::share::Share;
+use super::share::{Share, keep_share};
 use crate::database::{Database, Value};
 use crate::trouble::Trouble;
 
@@ -70,6 +70,13 @@ impl Drop for Answer {
 impl Member {
     pub(super) fn windows(&self, window: &PermitWindow) -> Vec<String> {
         self.counted_by.windows(window)
+    }
+
+    /// Sees to it that the lease of its share is renewed, if it has one.
+    pub(super) fn keep_share(self: &Arc<Self>) {
+        if let Some(share) = &self.share {
+            share.keep(|| tokio::spawn(keep_share(Arc::downgrade(self))));
+        }
     }
 
     /// Why a permit is not had: the database, and what becomes of the share of a member that has one.

@@ -40,6 +40,9 @@ use crate::trouble::Trouble;
 /// a member with a thousand calls delays a call of another by one. Of the members that have had none, the one whose call began first
 /// goes first; before all of them, the sessions of users by their deadlines; before those, the partner's own session.
 ///
+/// Nobody is woken: a member that was told when to ask again sleeps until then, also if a permit was given back meanwhile. So one that
+/// waits alone may wait for up to one window longer than it would have to.
+///
 /// A call costs three statements at most, however many wait: a member that has to wait is told when to ask again, and has then the
 /// permit or a time shortly after, at which it is free. It costs more if a response takes longer than a window, after a 429, and for
 /// whoever is overtaken by a session.
@@ -76,6 +79,7 @@ impl PermitStore for PostgresPermits {
     fn take<'a>(&'a self, window: &'a PermitWindow, priority: Priority) -> BoxFuture<'a, Result<Taken, Error>> {
         Box::pin(async move {
             let member = &self.0;
+            member.keep_share();
             if let Some(share) = &member.share
                 && let Some(taken) = share.take(window, priority).await
             {

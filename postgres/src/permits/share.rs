@@ -12,6 +12,7 @@ use bunq_partner::{
     Error, Grant, LimitScope, MemoryPermits, OtherSessions, PermitStore as _, PermitWindow, Priority, RateLimit,
     Settlement, Taken, WaitingSessions,
 };
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 use tokio_postgres::types::Type;
 use uuid::Uuid;
@@ -45,6 +46,8 @@ struct State {
     named: HashSet<String>,
     /// Why the member has no share any more.
     lost: Option<String>,
+    /// Renews the lease.
+    renewal: Option<JoinHandle<()>>,
 }
 
 /// What the database has answered last about the share.
@@ -91,12 +94,21 @@ impl Share {
             Joined::Refused(problem) => return Err(Error::permits(problem)),
         };
         let heard = Heard { at: Instant::now(), clock, longest_lease: lease, is_kept: false };
-        let state = Mutex::new(State { heard, held: 0, next_id: FIRST_ID, named: HashSet::new(), lost: None });
+        let state =
+            Mutex::new(State { heard, held: 0, next_id: FIRST_ID, named: HashSet::new(), lost: None, renewal: None });
         Ok(Self { name, percent, lease, counted_by, permits, state })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sees to it that the lease is renewed. `renew` starts the task if none runs: the runtime of the last may have ended.
+    pub(super) fn keep(&self, renew: impl FnOnce() -> JoinHandle<()>) {
+        let mut state = self.state();
+        if state.lost.is_none() && state.renewal.as_ref().is_none_or(JoinHandle::is_finished) {
+            state.renewal = Some(renew());
+        }
     }
 
     /// Its part of a limit.

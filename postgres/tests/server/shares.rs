@@ -1,5 +1,6 @@
 //! Members that keep to a share of the limits while the database is away.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bunq_partner::{Client, Environment, Error, ErrorKind, Operation, ProvisionId, RateLimit, Sent, Uuid};
@@ -160,6 +161,26 @@ async fn a_process_takes_the_place_of_the_one_before() {
         sleep(Duration::from_millis(100)).await;
     }
     assert_eq!(test.sql("SELECT count(*) FROM bunq_partner.permit_shares WHERE ended IS NULL AND NOT is_lapsed"), "1");
+}
+
+/// Another runtime renews the share of a client when that which did has ended.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_share_is_renewed_in_another_runtime() {
+    test_timeout::start();
+    let Some(test) = TestDatabase::migrated().await else { return };
+    let limits = Sandbox::builder().rate_limit(&Operation::GET_PROVISION, LIMIT.calls, LIMIT.per);
+    let sandbox = Arc::new(limits.start().await.unwrap());
+    let (id, url, bank) = (sandbox.populate(1)[0], test.url(), Arc::clone(&sandbox));
+    let other = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(async { client(&bank, joined(url, nat("a"), "one", 50).await.unwrap()).await })
+    });
+    let client = tokio::task::spawn_blocking(|| other.join().unwrap()).await.unwrap();
+    let joined_at = test.sql("SELECT renewed FROM bunq_partner.permit_shares");
+    client.provisions().get(id).await.unwrap();
+    while test.sql(&format!("SELECT renewed > '{joined_at}' FROM bunq_partner.permit_shares")) != "t" {
+        sleep(Duration::from_millis(100)).await;
+    }
 }
 
 /// What comes late does not renew a share that its member uses by then.
