@@ -241,6 +241,17 @@ pub(crate) async fn unless_gone<T, W: Future>(caller: &mut oneshot::Sender<T>, w
     .await
 }
 
+/// A value of a statement.
+pub(crate) fn value<T: ToSql + Send + Sync + 'static>(value: T, kind: Type) -> Value {
+    (Box::new(value), kind)
+}
+
+/// What the functions of the database take: at most a year, which is longer than any limit.
+pub(crate) fn microseconds(time: Duration) -> i64 {
+    const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+    i64::try_from(time.min(YEAR).as_micros()).unwrap_or(i64::MAX)
+}
+
 fn borrowed(values: &[Value]) -> Vec<(&(dyn ToSql + Sync), Type)> {
     values.iter().map(|(value, kind)| (&**value as &(dyn ToSql + Sync), kind.clone())).collect()
 }

@@ -253,6 +253,7 @@ mod with_a_server {
         let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
         let run = |words: &[&str]| ran(on(&folder, &sandbox, &test.url()).args(words));
         let permits = bunq_partner_postgres::PostgresPermits::builder(&test.connect().await);
+        let permits = permits.lease(std::time::Duration::from_secs(600));
         drop(permits.build_with_share("machine-1", 25).await.unwrap());
         let (_, err, code) = run(&["fleet", "forget", "machine-1"]);
         assert!(err.contains("has heard of the member machine-1 lately") && code == 18, "{err}");

@@ -8,8 +8,9 @@ use uuid::Uuid;
 
 use super::PostgresPermits;
 use super::counted_by::CountedBy;
-use super::held::HeldPermits;
-use super::member::{Member, TO_ARRIVE};
+use super::held::{HeldPermits, TO_ARRIVE};
+use super::member::Member;
+use super::registration::Registration;
 use super::share::Share;
 use crate::database::Database;
 
@@ -80,10 +81,19 @@ impl PostgresPermitsBuilder {
     /// the others, and if the database cannot be asked.
     pub async fn build_with_share(self, name: impl Into<String>, percent: u8) -> Result<PostgresPermits, Error> {
         let mut member = self.member()?;
-        member.share = Some(Share::join(&member, name.into(), percent).await?);
-        let member = Arc::new(member);
-        member.keep_share();
-        Ok(PostgresPermits(member))
+        let Member { id, database, counted_by, lease, .. } = &member;
+        let share = Share::join(Registration {
+            member: *id,
+            name: name.into(),
+            percent,
+            counted_by: counted_by.clone(),
+            lease: *lease,
+            database: database.clone(),
+        });
+        let share = Arc::new(share.await?);
+        share.keep();
+        member.share = Some(share);
+        Ok(PostgresPermits(Arc::new(member)))
     }
 
     fn member(self) -> Result<Member, Error> {

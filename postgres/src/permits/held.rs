@@ -2,8 +2,16 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::task::JoinHandle;
+
+/// Once its permit was checked, a call may take 10 s to connect to bunq, and then it must arrive. The lease must last as long: it may
+/// not be renewed meanwhile.
+pub(super) const TO_ARRIVE: Duration = Duration::from_secs(11);
+
+/// A lease is renewed so many times while it lasts.
+pub(super) const RENEWALS: u32 = 3;
 
 /// The permits whose leases are renewed.
 #[derive(Debug, Default)]

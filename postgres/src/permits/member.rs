@@ -9,22 +9,15 @@ use bunq_partner::{
 use tokio::runtime::Handle;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_postgres::Row;
-use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::types::Type;
 use uuid::Uuid;
 
 use super::counted_by::CountedBy;
-use super::held::HeldPermits;
+use super::held::{HeldPermits, RENEWALS, TO_ARRIVE};
 use super::metrics;
-use super::share::{Share, keep_share};
-use crate::database::{Database, Value};
+use super::share::Share;
+use crate::database::{Database, Value, microseconds, value};
 use crate::trouble::Trouble;
-
-/// Once its permit was checked, a call may take 10 s to connect to bunq, and then it must arrive. The lease must last as long: it may
-/// not be renewed meanwhile.
-pub(super) const TO_ARRIVE: Duration = Duration::from_secs(11);
-
-/// A lease is renewed so many times while it lasts.
-pub(super) const RENEWALS: u32 = 3;
 
 /// What the database has said to a call that asked for a permit. A permit that the call never hears of is given back.
 pub(super) struct Answer {
@@ -42,7 +35,7 @@ pub(super) struct Member {
     pub(super) lease: Duration,
     pub(super) held: HeldPermits,
     /// What it may use while it cannot reach the database.
-    pub(super) share: Option<Share>,
+    pub(super) share: Option<Arc<Share>>,
 }
 
 impl Answer {
@@ -70,13 +63,6 @@ impl Drop for Answer {
 impl Member {
     pub(super) fn windows(&self, window: &PermitWindow) -> Vec<String> {
         self.counted_by.windows(window)
-    }
-
-    /// Sees to it that the lease of its share is renewed, if it has one.
-    pub(super) fn keep_share(self: &Arc<Self>) {
-        if let Some(share) = &self.share {
-            share.keep(|| tokio::spawn(keep_share(Arc::downgrade(self))));
-        }
     }
 
     /// Why a permit is not had: the database, and what becomes of the share of a member that has one.
@@ -276,14 +262,4 @@ pub(super) fn in_background(work: impl Future<Output = ()> + Send + 'static) {
 /// The number of a permit, which the database has given.
 pub(super) fn row_id(id: u128) -> i64 {
     i64::try_from(id).unwrap_or_default()
-}
-
-pub(super) fn value<T: ToSql + Send + Sync + 'static>(value: T, kind: Type) -> Value {
-    (Box::new(value), kind)
-}
-
-/// What the functions of the database take: at most a year, which is longer than any limit.
-pub(super) fn microseconds(time: Duration) -> i64 {
-    const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
-    i64::try_from(time.min(YEAR).as_micros()).unwrap_or(i64::MAX)
 }

@@ -5,6 +5,7 @@ mod counted_by;
 mod held;
 mod member;
 mod metrics;
+mod registration;
 mod share;
 
 use std::fmt;
@@ -79,11 +80,11 @@ impl PermitStore for PostgresPermits {
     fn take<'a>(&'a self, window: &'a PermitWindow, priority: Priority) -> BoxFuture<'a, Result<Taken, Error>> {
         Box::pin(async move {
             let member = &self.0;
-            member.keep_share();
-            if let Some(share) = &member.share
-                && let Some(taken) = share.take(window, priority).await
-            {
-                return taken;
+            if let Some(share) = &member.share {
+                share.keep();
+                if let Some(taken) = share.take(window, priority).await {
+                    return taken;
+                }
             }
             let answer = Member::take(Arc::clone(member), member.windows(window), window.limit, priority).await;
             answer.map(Answer::heard).map_err(|trouble| member.no_permit(window, &trouble))

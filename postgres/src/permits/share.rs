@@ -4,7 +4,7 @@
 //! that has left the windows. Only elapsed time tells, since nothing is heard then. No clock of a machine is compared with another.
 
 use std::collections::HashSet;
-use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
 use bunq_partner::text::duration;
@@ -14,11 +14,9 @@ use bunq_partner::{
 };
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
-use tokio_postgres::types::Type;
-use uuid::Uuid;
 
-use super::counted_by::CountedBy;
-use super::member::{Member, RENEWALS, TO_ARRIVE, microseconds, value};
+use super::held::{RENEWALS, TO_ARRIVE};
+use super::registration::{Joined, Registration, Renewal};
 use crate::trouble::Trouble;
 
 /// A permit may be granted so long before it is free, and a little more for what is on its way.
@@ -29,10 +27,7 @@ const FIRST_ID: u128 = 1 << 64;
 
 /// A share of the limits of a member's own.
 pub(super) struct Share {
-    name: String,
-    percent: u8,
-    lease: Duration,
-    counted_by: CountedBy,
+    registration: Registration,
     permits: MemoryPermits,
     state: Mutex<State>,
 }
@@ -54,7 +49,7 @@ struct State {
 #[derive(Clone, Copy)]
 struct Heard {
     at: Instant,
-    /// What its clock showed. What is sent next comes into force within a lease from this, or not at all.
+    /// What its clock showed.
     clock: SystemTime,
     /// The longest lease of all permits.
     longest_lease: Duration,
@@ -62,58 +57,42 @@ struct Heard {
     is_kept: bool,
 }
 
-/// The outcome of joining.
-enum Joined {
-    /// It has a share, and the database's clock shows this.
-    Share(SystemTime),
-    /// It has none, for this reason.
-    Refused(String),
-}
-
-/// The outcome of a renewal.
-struct Renewal {
-    heard: Heard,
-    is_renewed: bool,
-    named: HashSet<String>,
-}
-
 impl Share {
     /// Has a new member join with a share.
-    pub(super) async fn join(member: &Member, name: String, percent: u8) -> Result<Self, Error> {
-        if !(1..=100).contains(&percent) {
-            return Err(Error::permits(format_args!(
-                "a share of {percent} % is not possible: set one from 1 to 100 %"
-            )));
+    pub(super) async fn join(registration: Registration) -> Result<Self, Error> {
+        let Registration { name, percent, lease, .. } = &registration;
+        if !(1..=100).contains(percent) {
+            let problem = format_args!("a share of {percent} % is not possible: set one from 1 to 100 %");
+            return Err(Error::permits(problem));
         }
         if name.is_empty() || name.chars().any(char::is_control) {
             return Err(Error::permits("the name of a member is empty, or has control characters: give it another"));
         }
-        let (lease, counted_by, permits) = (member.lease, member.counted_by.clone(), MemoryPermits::new());
-        let clock = match ask_to_join(member, &name, percent, None).await.map_err(Trouble::permits)? {
+        let clock = match registration.join(None).await.map_err(Trouble::permits)? {
             Joined::Share(clock) => clock,
             Joined::Refused(problem) => return Err(Error::permits(problem)),
         };
-        let heard = Heard { at: Instant::now(), clock, longest_lease: lease, is_kept: false };
-        let state =
-            Mutex::new(State { heard, held: 0, next_id: FIRST_ID, named: HashSet::new(), lost: None, renewal: None });
-        Ok(Self { name, percent, lease, counted_by, permits, state })
+        let heard = Heard { at: Instant::now(), clock, longest_lease: *lease, is_kept: false };
+        let (named, permits) = (HashSet::new(), MemoryPermits::new());
+        let state = Mutex::new(State { heard, held: 0, next_id: FIRST_ID, named, lost: None, renewal: None });
+        Ok(Self { registration, permits, state })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sees to it that the lease is renewed. `renew` starts the task if none runs: the runtime of the last may have ended.
-    pub(super) fn keep(&self, renew: impl FnOnce() -> JoinHandle<()>) {
+    /// Sees to it that the lease is renewed. The runtime of the last task may have ended.
+    pub(super) fn keep(self: &Arc<Self>) {
         let mut state = self.state();
         if state.lost.is_none() && state.renewal.as_ref().is_none_or(JoinHandle::is_finished) {
-            state.renewal = Some(renew());
+            state.renewal = Some(tokio::spawn(keep_lease(Arc::downgrade(self), self.registration.lease)));
         }
     }
 
     /// Its part of a limit.
     fn part(&self, limit: RateLimit) -> RateLimit {
-        let calls = u64::from(limit.calls) * u64::from(self.percent) / 100;
+        let calls = u64::from(limit.calls) * u64::from(self.registration.percent) / 100;
         RateLimit::new(u32::try_from(calls).unwrap_or(u32::MAX), limit.per)
     }
 
@@ -126,6 +105,24 @@ impl Share {
             own.limit = limit;
             own
         })
+    }
+
+    /// From when on it may be used in a window. `None`: not as long as nothing is heard.
+    fn usable_at(&self, state: &State, window: &PermitWindow) -> Option<Instant> {
+        let Heard { at, longest_lease, is_kept, .. } = state.heard;
+        // A renewal that was not answered may have come into force a lease after what was heard, and ends a lease later, or another if the
+        // clock was set back meanwhile. What was granted before is sent and arrives within its own lease.
+        let has_left = at + 3 * self.registration.lease + AHEAD + longest_lease + window.limit.per;
+        (is_kept && state.lost.is_none()).then_some(has_left)
+    }
+
+    fn is_usable(&self, state: &State, window: &PermitWindow) -> bool {
+        let usable_at = self.usable_at(state, window);
+        usable_at.is_some_and(|from| from <= Instant::now()) && !self.has_named_limit(state, window)
+    }
+
+    fn has_named_limit(&self, state: &State, window: &PermitWindow) -> bool {
+        self.registration.counted_by.windows(window).iter().any(|name| state.named.contains(name))
     }
 
     /// Takes a permit of the share. `None` if it may not be used.
@@ -141,19 +138,11 @@ impl Share {
         };
         let taken = self.permits.take(&own, priority).await;
         if let Ok(Taken::Granted(_)) = taken {
-            return Some(Ok(Taken::Granted(Grant::new(id).send_within(self.lease.saturating_sub(TO_ARRIVE)))));
+            let to_send = self.registration.lease.saturating_sub(TO_ARRIVE);
+            return Some(Ok(Taken::Granted(Grant::new(id).send_within(to_send))));
         }
         self.state().held -= 1;
         Some(taken)
-    }
-
-    fn is_usable(&self, state: &State, window: &PermitWindow) -> bool {
-        let usable_at = state.usable_at(self.lease, window.limit.per);
-        usable_at.is_some_and(|from| from <= Instant::now()) && !self.has_named_limit(state, window)
-    }
-
-    fn has_named_limit(&self, state: &State, window: &PermitWindow) -> bool {
-        self.counted_by.windows(window).iter().any(|name| state.named.contains(name))
     }
 
     /// Whether a permit is one of a share.
@@ -171,7 +160,7 @@ impl Share {
         if let Settlement::Refused(refusal) = settlement
             && refusal.limit.is_some()
         {
-            state.named.extend(self.counted_by.windows(window));
+            state.named.extend(self.registration.counted_by.windows(window));
         }
         state.held -= 1;
         settled
@@ -200,44 +189,40 @@ impl Share {
 
     /// Why the share is not used while the database is away.
     pub(super) fn why_not(&self, window: &PermitWindow) -> String {
-        let Self { name, percent, lease, .. } = self;
+        let Registration { name, percent, .. } = &self.registration;
         let (RateLimit { calls, per, .. }, part) = (window.limit, self.part(window.limit).calls);
-        let state = self.state();
-        match (&state.lost, window.scope, part, state.usable_at(*lease, per)) {
+        let (state, per) = (self.state(), duration(per));
+        match (&state.lost, window.scope, part, self.usable_at(&state, window)) {
             (Some(lost), ..) => lost.clone(),
             (_, LimitScope::Session, ..) => "calls that count by session have no share".to_owned(),
-            (_, _, 0, _) => {
-                format!("the share of {name}, {percent} % of {calls} in {}, is less than a call", duration(per))
-            }
+            (_, _, 0, _) => format!("the share of {name}, {percent} % of {calls} in {per}, is less than a call"),
             _ if self.has_named_limit(&state, window) => "there is no share of a limit that bunq has named".to_owned(),
-            (_, _, _, None) => {
-                format!("the share of {name} is not used: the database was away when it had just joined")
-            }
+            (_, _, _, None) => format!("the share of {name} is not used: it was not renewed since it has joined"),
             (_, _, part, Some(from)) => {
                 let left = Duration::from_secs(from.saturating_duration_since(Instant::now()).as_secs() + 1);
-                format!("in {}, the share of {name} is used: {part} of {calls} in {}", duration(left), duration(per))
+                format!("in {}, the share of {name} is used: {part} of {calls} in {per}", duration(left))
             }
         }
     }
 
-    /// Renews the lease of the share, and has the member come back if it has ended.
-    async fn renew(&self, member: &Member) -> Result<(), Trouble> {
+    /// Renews the lease. If it has ended, the member comes back once what it has sent of its share is over.
+    async fn renew(&self) -> Result<(), Trouble> {
         let last = self.state().heard;
-        let Renewal { heard, is_renewed, named } = ask_to_renew(member, &self.name, last).await?;
+        let Renewal { is_renewed, is_known, clock, longest_lease, named } = self.registration.renew(last.clock).await?;
+        let heard = Heard { at: Instant::now(), clock, longest_lease, is_kept: is_renewed || last.is_kept && is_known };
         let is_unused = {
             let mut state = self.state();
-            (state.heard, state.named) = (heard, named);
+            (state.heard, state.named) = (heard, named.into_iter().collect());
             state.held == 0
         };
-        // What it has sent of its share must be over.
         if !is_renewed && is_unused {
-            match ask_to_join(member, &self.name, self.percent, Some(heard.clock)).await? {
-                Joined::Share(clock) => {
-                    self.state().heard = Heard { at: Instant::now(), clock, is_kept: false, ..heard };
-                }
+            let joined = self.registration.join(Some(clock)).await?;
+            let mut state = self.state();
+            match joined {
+                Joined::Share(clock) => state.heard = Heard { at: Instant::now(), clock, is_kept: false, ..heard },
                 Joined::Refused(problem) => {
                     tracing::warn!("this member has no share of the limits any more: {problem}");
-                    self.state().lost = Some(problem);
+                    state.lost = Some(problem);
                 }
             }
         }
@@ -245,84 +230,18 @@ impl Share {
     }
 }
 
-impl State {
-    /// From when on the share may be used in a window of this length. `None`: not as long as nothing is heard.
-    fn usable_at(&self, lease: Duration, per: Duration) -> Option<Instant> {
-        let Heard { at, longest_lease, is_kept, .. } = self.heard;
-        // A renewal that was not answered may have come into force a lease after what was heard, and ends a lease later, or another if the
-        // clock was set back meanwhile. What was granted before is sent and arrives within its own lease.
-        (is_kept && self.lost.is_none()).then(|| at + 3 * lease + AHEAD + longest_lease + per)
-    }
-}
-
-/// Renews the lease of a member's share as long as the member exists.
-pub(super) async fn keep_share(member: Weak<Member>) {
+/// Renews the lease of a share as long as that exists.
+async fn keep_lease(share: Weak<Share>, lease: Duration) {
     let mut is_away = false;
     loop {
-        let Some(lease) = member.upgrade().map(|member| member.lease) else { return };
         sleep(lease / RENEWALS).await;
-        let Some(member) = member.upgrade() else { return };
-        let Some(share) = member.share.as_ref().filter(|share| share.state().lost.is_none()) else { return };
-        let renewed = share.renew(&member).await;
+        let Some(share) = share.upgrade().filter(|share| share.state().lost.is_none()) else { return };
+        let (renewed, name) = (share.renew().await, &share.registration.name);
         match &renewed {
-            Err(trouble) if !is_away => tracing::warn!("the share of {} is not renewed: {trouble}", share.name),
-            Ok(()) if is_away => tracing::info!("the share of {} is renewed again", share.name),
+            Err(trouble) if !is_away => tracing::warn!("the share of {name} is not renewed: {trouble}"),
+            Ok(()) if is_away => tracing::info!("the share of {name} is renewed again"),
             _ => {}
         }
         is_away = renewed.is_err();
     }
-}
-
-async fn ask_to_join(member: &Member, name: &str, percent: u8, heard: Option<SystemTime>) -> Result<Joined, Trouble> {
-    let join = "SELECT clock, outcome, others, percent_left FROM bunq_partner.join_share($1, $2, $3, $4, $5, $6)";
-    let values = vec![
-        value(name.to_owned(), Type::TEXT),
-        value(member.id, Type::UUID),
-        value(i32::from(percent), Type::INT4),
-        value(member.counted_by.scopes(), Type::TEXT_ARRAY),
-        value(microseconds(member.lease), Type::INT8),
-        value(heard, Type::TIMESTAMPTZ),
-    ];
-    let database = &member.database;
-    let rows = database.query(join, values).await?;
-    let row = rows.first().ok_or_else(|| Trouble::new(database.place(), "has answered nothing"))?;
-    let outcome: String = database.column(row, 1)?;
-    match outcome.as_str() {
-        "joined" => Ok(Joined::Share(database.column(row, 0)?)),
-        "replaced" => Ok(Joined::Refused(format!(
-            "another process has joined as {name}: give each process that runs a name of its own"
-        ))),
-        _ => {
-            let others: Option<String> = database.column(row, 2)?;
-            let left: i32 = database.column(row, 3)?;
-            Ok(Joined::Refused(format!(
-                "there is no share of {percent} % for {name} in {}: {}, and {} % is left. Lower the shares, or forget a member that is \
-                 gone with `bunq-partner fleet forget NAME`",
-                database.place(),
-                others.unwrap_or_default(),
-                left.max(0)
-            )))
-        }
-    }
-}
-
-async fn ask_to_renew(member: &Member, name: &str, last: Heard) -> Result<Renewal, Trouble> {
-    let renew = "SELECT clock, holder, is_renewed, longest_lease, named FROM bunq_partner.renew_share($1, $2, $3)";
-    let values =
-        [value(name.to_owned(), Type::TEXT), value(member.id, Type::UUID), value(last.clock, Type::TIMESTAMPTZ)];
-    let database = &member.database;
-    let rows = database.query_twice(member.lease / RENEWALS / 2, renew, &values).await?;
-    let row = rows.first().ok_or_else(|| Trouble::new(database.place(), "has answered nothing"))?;
-    let holder: Option<Uuid> = database.column(row, 1)?;
-    let is_renewed: bool = database.column(row, 2)?;
-    let longest: Option<i64> = database.column(row, 3)?;
-    let longest = Duration::from_micros(longest.and_then(|lease| u64::try_from(lease).ok()).unwrap_or_default());
-    let heard = Heard {
-        at: Instant::now(),
-        clock: database.column(row, 0)?,
-        longest_lease: longest.max(member.lease),
-        is_kept: is_renewed || last.is_kept && holder == Some(member.id),
-    };
-    let named: Vec<String> = database.column(row, 4)?;
-    Ok(Renewal { heard, is_renewed, named: named.into_iter().collect() })
 }

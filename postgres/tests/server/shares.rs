@@ -15,10 +15,19 @@ use crate::fleet::{LEASE, makes_calls};
 /// So short a window that a share which is used beside the whole limit breaks it soon.
 const LIMIT: RateLimit = RateLimit::new(4, Duration::from_millis(400));
 
+/// A lease that does not end within a test, and is not renewed.
+const LONG: Duration = Duration::from_secs(600);
+
 /// A member of its own with a share, by what its calls count, over a URL.
-async fn joined(url: String, counted_by: CountedBy, name: &str, percent: u8) -> Result<PostgresPermits, Error> {
+async fn joined(
+    url: String,
+    lease: Duration,
+    counted_by: CountedBy,
+    name: &str,
+    percent: u8,
+) -> Result<PostgresPermits, Error> {
     let database = Database::connect(url).await.unwrap();
-    let permits = PostgresPermits::builder(&database).counted_by(counted_by).lease(LEASE);
+    let permits = PostgresPermits::builder(&database).counted_by(counted_by).lease(lease);
     permits.build_with_share(name, percent).await
 }
 
@@ -56,10 +65,11 @@ async fn reads_until(client: &Client, id: ProvisionId, is_over: impl Fn(&Result<
 async fn shares_are_at_most_the_limit() {
     test_timeout::start();
     let Some(test) = TestDatabase::migrated().await else { return };
-    let join = async |counted_by, name: &str, percent| joined(test.url(), counted_by, name, percent).await.map(drop);
+    let join =
+        async |counted_by, name: &str, percent| joined(test.url(), LONG, counted_by, name, percent).await.map(drop);
     let mut kept = Vec::new();
     for (name, percent) in [("one", 50), ("two", 25)] {
-        kept.push(joined(test.url(), nat("a"), name, percent).await.unwrap());
+        kept.push(joined(test.url(), LONG, nat("a"), name, percent).await.unwrap());
     }
     let error = join(nat("a"), "three", 26).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Permits);
@@ -107,8 +117,7 @@ async fn a_share_is_held_back_when_its_lease_has_ended() {
         let window = window(&Uuid::new_v4().to_string(), rest);
         (0..4).take_while(|_| takes(&test, &window)).count()
     };
-    // It renews nothing once it is dropped.
-    drop(joined(test.url(), CountedBy::AddressAndKey("nat 1".to_owned()), "one", 60).await.unwrap());
+    drop(joined(test.url(), LONG, CountedBy::AddressAndKey("nat 1".to_owned()), "one", 60).await.unwrap());
     assert_eq!(held_back().await, [("one".to_owned(), 60, false)]);
     let error = database.forget_member("one").await.unwrap_err().to_string();
     assert!(error.ends_with("has heard of the member one lately: stop it, and try again when its lease has ended"));
@@ -127,7 +136,7 @@ async fn a_share_is_held_back_when_its_lease_has_ended() {
     ));
     assert!(!takes(&test, &window));
     // All of it is held back, and who asks is told to ask an hour later.
-    drop(joined(test.url(), CountedBy::Key, "two", 40).await.unwrap());
+    drop(joined(test.url(), LONG, CountedBy::Key, "two", 40).await.unwrap());
     test.sql("UPDATE bunq_partner.permit_shares SET is_lapsed = true");
     assert_eq!(free("key of/acme"), 1);
     test.sql("UPDATE bunq_partner.permit_shares SET percent = 50");
@@ -149,18 +158,23 @@ async fn a_process_takes_the_place_of_the_one_before() {
     test_timeout::start();
     let Some(test) = TestDatabase::migrated().await else { return };
     let rows = || test.sql("SELECT is_lapsed, ended IS NOT NULL FROM bunq_partner.permit_shares ORDER BY id");
-    let _first = joined(test.url(), nat("a"), "one", 50).await.unwrap();
-    let _second = joined(test.url(), nat("a"), "one", 50).await.unwrap();
+    for _ in 0..2 {
+        joined(test.url(), LONG, nat("a"), "one", 50).await.unwrap();
+    }
     assert_eq!(rows(), "f|f");
     test.sql("UPDATE bunq_partner.permit_shares SET is_lapsed = true");
-    let _third = joined(test.url(), nat("a"), "one", 50).await.unwrap();
+    joined(test.url(), LONG, nat("a"), "one", 50).await.unwrap();
     assert_eq!(rows(), "t|t\nf|f");
-    // The others come back, and find that another has their name.
-    let ended = "SELECT count(*) FROM bunq_partner.permit_shares WHERE ended IS NOT NULL";
-    while test.sql(ended) != "3" {
+    // One that still runs finds that another has its name.
+    let _first = joined(test.url(), LEASE, nat("a"), "two", 50).await.unwrap();
+    let _second = joined(test.url(), LONG, nat("a"), "two", 50).await.unwrap();
+    let second = || test.sql("SELECT id FROM bunq_partner.permit_shares WHERE name = 'two' AND ended IS NULL");
+    let (before, ended) =
+        (second(), "SELECT count(*) FROM bunq_partner.permit_shares WHERE name = 'two' AND ended IS NOT NULL");
+    while test.sql(ended) != "1" {
         sleep(Duration::from_millis(100)).await;
     }
-    assert_eq!(test.sql("SELECT count(*) FROM bunq_partner.permit_shares WHERE ended IS NULL AND NOT is_lapsed"), "1");
+    assert_eq!(second(), before);
 }
 
 /// Another runtime renews the share of a client when that which did has ended.
@@ -173,7 +187,7 @@ async fn a_share_is_renewed_in_another_runtime() {
     let (id, url, bank) = (sandbox.populate(1)[0], test.url(), Arc::clone(&sandbox));
     let other = std::thread::spawn(move || {
         let runtime = tokio::runtime::Runtime::new().unwrap();
-        runtime.block_on(async { client(&bank, joined(url, nat("a"), "one", 50).await.unwrap()).await })
+        runtime.block_on(async { client(&bank, joined(url, LEASE, nat("a"), "one", 50).await.unwrap()).await })
     });
     let client = tokio::task::spawn_blocking(|| other.join().unwrap()).await.unwrap();
     let joined_at = test.sql("SELECT renewed FROM bunq_partner.permit_shares");
@@ -191,7 +205,7 @@ async fn a_renewal_that_comes_late_is_none() {
     let member = Uuid::new_v4();
     let join = |heard: &str| {
         test.sql(&format!(
-            "SELECT outcome FROM bunq_partner.join_share('one', '{member}', 50, '{{key}}', 13000000, {heard});
+            "SELECT outcome FROM bunq_partner.join_share('one', '{member}', 50, '{{key}}', 600000000, {heard});
              SELECT count(*) FROM bunq_partner.permit_shares WHERE ended IS NULL AND NOT is_lapsed"
         ))
     };
@@ -199,11 +213,11 @@ async fn a_renewal_that_comes_late_is_none() {
         test.sql(&format!("SELECT is_renewed FROM bunq_partner.renew_share('one', '{member}', {heard})")) == "t"
     };
     assert_eq!(join("NULL"), "joined\n1");
-    assert!(renewed("clock_timestamp() - interval '12 s'"));
-    assert!(!renewed("clock_timestamp() - interval '13 s'"));
+    assert!(renewed("clock_timestamp() - interval '5 min'"));
+    assert!(!renewed("clock_timestamp() - interval '10 min'"));
     test.sql("UPDATE bunq_partner.permit_shares SET renewed = renewed - lease");
     assert!(!renewed("clock_timestamp()"));
-    assert_eq!(join("clock_timestamp() - interval '13 s'"), "joined\n0");
+    assert_eq!(join("clock_timestamp() - interval '10 min'"), "joined\n0");
     assert_eq!(join("clock_timestamp()"), "joined\n1");
     // What a failover has lost is made again.
     test.sql("DELETE FROM bunq_partner.permit_shares");
@@ -220,10 +234,10 @@ async fn a_member_that_is_cut_off_keeps_to_its_share() {
     let limits = Sandbox::builder().rate_limit(&Operation::GET_PROVISION, LIMIT.calls, LIMIT.per);
     let (sandbox, proxy) = (limits.start().await.unwrap(), Proxy::start(&test).await);
     let id = sandbox.populate(1)[0];
-    let alone = client(&sandbox, joined(proxy.url(&test), nat("a"), "alone", 25).await.unwrap()).await;
+    let alone = client(&sandbox, joined(proxy.url(&test), LEASE, nat("a"), "alone", 25).await.unwrap()).await;
     let others = [
-        client(&sandbox, joined(test.url(), nat("a"), "other", 50).await.unwrap()).await,
-        client(&sandbox, joined(test.url(), nat("a"), "another", 25).await.unwrap()).await,
+        client(&sandbox, joined(test.url(), LEASE, nat("a"), "other", 50).await.unwrap()).await,
+        client(&sandbox, joined(test.url(), LEASE, nat("a"), "another", 25).await.unwrap()).await,
     ];
     // A share may be used once a renewal was answered: when the second comes, the first was.
     for _ in 0..2 {
@@ -254,7 +268,8 @@ async fn a_member_that_is_cut_off_keeps_to_its_share() {
             alone.provisions().get(id).await.unwrap();
         }
         assert!(before.elapsed() >= 7 * LIMIT.per, "{:?}", before.elapsed());
-        let held_back = "SELECT count(*) FROM bunq_partner.permit_shares WHERE is_lapsed AND ended IS NULL";
+        let held_back =
+            "SELECT count(*) FROM bunq_partner.permit_shares WHERE name = 'alone' AND is_lapsed AND ended IS NULL";
         assert_eq!(test.sql(held_back), "1");
         proxy.set_away(false);
         // It comes back, and the others have its share again.
