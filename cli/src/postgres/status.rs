@@ -81,7 +81,7 @@ pub(super) fn checks(status: Result<Status, Error>, now: Timestamp) -> Vec<Check
             return vec![Check::failed("database", told(&error), "until it is put right, calls are not sent")];
         }
     };
-    let Status { database, schema_version, time, windows, locks, members, .. } = status;
+    let Status { database, schema_version, time, windows, locks, members, shares, .. } = status;
     let difference = Duration::from_secs(now.duration_since(time).unsigned_abs().as_secs());
     let server = if difference <= MAX_CLOCK_ERROR {
         let saw = format!(
@@ -96,9 +96,18 @@ pub(super) fn checks(status: Result<Status, Error>, now: Timestamp) -> Vec<Check
     };
     let closed: Vec<_> = windows.iter().filter(|window| !window.closed_for.is_zero()).collect();
     let seen = format!("members in the last ten minutes: {}; locks: {}", members.len(), locks.len());
-    let machines = match closed.first() {
-        None => Check::ok("machines", seen),
-        Some(window) => {
+    let held_back: Vec<_> = shares.iter().filter(|share| share.is_held_back).map(|share| &*share.name).collect();
+    let machines = match (closed.first(), &*held_back) {
+        (None, []) => Check::ok("machines", seen),
+        (None, [name, ..]) => {
+            let saw = format!(
+                "{seen}; shares that are held back, because their members are not there: {}",
+                held_back.join(", ")
+            );
+            let remedy = format!("start the member again; `bunq-partner fleet forget {name}` if it has ended for good");
+            Check::warning("machines", saw, remedy)
+        }
+        (Some(window), _) => {
             let saw = format!("{seen}; closed windows: {}, such as {}", closed.len(), window.name);
             let remedy = "bunq has refused a call with 429, or the database was restarted: `bunq-partner fleet status` shows all";
             Check::warning("machines", saw, remedy)

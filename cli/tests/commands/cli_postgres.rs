@@ -258,6 +258,9 @@ mod with_a_server {
         let (_, err, code) = run(&["fleet", "forget", "machine-1"]);
         assert!(err.contains("has heard of the member machine-1 lately") && code == 18, "{err}");
         test.sql("UPDATE bunq_partner.permit_shares SET renewed = renewed - lease");
+        let (out, err, _) = run(&["doctor"]);
+        let said = "shares that are held back, because their members are not there: machine-1";
+        assert!(out.contains(said) && out.contains("bunq-partner fleet forget machine-1"), "{out}{err}");
         let (out, ..) = run(&["fleet", "status"]);
         let last = out.lines().last().unwrap().split_whitespace().take(5).collect::<Vec<_>>().join(" ");
         assert_eq!(last, "machine-1 25 address all true", "{out}");
