@@ -34,10 +34,10 @@ pub(super) enum Outcome {
     Fails,
     /// It was refused for its rate, or its lock is held, which says nothing of bunq: it goes on after this time, and others meanwhile.
     Pauses(Duration),
-    /// It has no permit before this time has passed: it was not sent, and keeps its place.
-    HasNoPermit(Duration),
-    /// The same as a pause, and it is so for all: sessions were refused for their rate, or the store cannot be reached.
+    /// The same, and it is so for all: sessions were refused for their rate, or the store cannot be reached.
     AllPause(Duration),
+    /// There is no permit for it before this time has passed: nothing was sent, and it keeps its place.
+    HasNoPermit(Duration),
 }
 
 /// The place of a session, until it is dropped.

@@ -17,7 +17,8 @@
 //!
 //! If other clients share a limit, its permits come from a [`PermitStore`]. The queue is the same; the first call in it that has no
 //! permit yet asks the store when the window, as known here, has room. What the store grants belongs to the queue: whoever is first
-//! when a permit is free is sent with it. Estimates use only what is known here.
+//! when a permit is free is sent with it. Estimates use only what is known here. The session of a user waits elsewhere between its
+//! attempts: as long as it is [`Expected`], the store keeps the place of the client.
 
 pub(crate) mod memory;
 mod queue;

@@ -226,8 +226,8 @@ pub trait PermitStore: fmt::Debug + Send + Sync + 'static {
         let _ = (window, id);
     }
 
-    /// Called when no call of this client waits for a permit of this window any more, though a call has been told to ask again,
-    /// or permits were granted that none has used. No call was or will be sent with the permits in `unused`, so they are free for
+    /// Called when no call of this client waits for a permit of this window any more, nor a session of a user for its turn, though a call
+    /// has been told to ask again, or permits were granted that none has used. No call was or will be sent with the permits in `unused`, so they are free for
     /// other clients at once. Also called when a permit was not used [in time](Grant::send_within); a call that still waits then asks again.
     /// It must return at once. By default each of them is abandoned.
     fn withdraw(&self, window: &PermitWindow, unused: &[u128]) {
