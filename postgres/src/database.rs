@@ -60,7 +60,8 @@ pub(crate) type Value = (Box<dyn ToSql + Send + Sync>, Type);
 /// - `application_name`: names the machine in the list of connections and of who holds a lock; `bunq-partner` if it is missing.
 /// - `connect_timeout`, in seconds, for each host: if it is missing, 10, or 3 with several hosts.
 ///
-/// With several hosts, as in `HOST,HOST`, the one that can be written to is used.
+/// With several hosts, as in `HOST,HOST`, the one that can be written to is used. It is tried first from then on, and one that did not
+/// answer is tried last.
 ///
 /// # Connections
 ///
