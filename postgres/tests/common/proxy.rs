@@ -79,7 +79,7 @@ impl Proxy {
 }
 
 async fn pass(mut client: TcpStream, server: u16, number: usize, mut states: watch::Receiver<State>) {
-    let mut server = TcpStream::connect(("127.0.0.1", server)).await.unwrap();
+    let Ok(mut server) = TcpStream::connect(("127.0.0.1", server)).await else { return };
     let is_away = tokio::select! {
         _ = copy_bidirectional(&mut client, &mut server) => return,
         state = states.wait_for(|state| state.is_away || state.stuck >= number) => state.is_err() || state.unwrap().is_away,

@@ -64,10 +64,9 @@ impl Server {
     /// Starts a server that hears of each change from this one, a little later.
     pub fn standby(&self) -> Self {
         let mut copy = as_another_user(self.programs.join("pg_basebackup"));
-        copy.args(["--write-recovery-conf", "--checkpoint=fast", "--no-sync", "--dbname"]);
+        copy.args(["--write-recovery-conf", "--checkpoint=fast", "--wal-method=fetch", "--no-sync", "--dbname"]);
         copy.arg(self.socket_url("postgres"));
-        let standby = Self::start_with(self.programs.clone(), copy);
-        standby
+        Self::start_with(self.programs.clone(), copy)
     }
 
     /// Has a standby hear of all that there is.
