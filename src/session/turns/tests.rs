@@ -433,6 +433,22 @@ async fn a_few_are_prepared_at_once() {
     assert!(bank.opened()[1..].is_sorted(), "{:?}", bank.opened());
 }
 
+/// Whatever the preparation waits for.
+#[tokio::test(start_paused = true)]
+async fn one_that_is_still_prepared_holds_up_those_that_are_ready_for_seconds() {
+    test_timeout::start();
+    let bank = &Bank::new(Duration::ZERO, None);
+    let prepare = || async {
+        sleep(INTERVAL * 4).await;
+        Ok(())
+    };
+    let first = Wanted { is_prepared: false, ..bank.wanted(1, LIFE / 2, bank.turns.ticket()) };
+    let first = bank.turns.open_alone(first, prepare, || bank.exchange(1), async || Ok(()), |_| ());
+    let (first, second) = tokio::join!(first, bank.open(2, LIFE));
+    assert!(first.is_ok() && second.is_ok(), "{first:?} {second:?}");
+    assert_eq!(*lock(&bank.opened), [(2, Duration::from_secs(5)), (1, INTERVAL * 4)]);
+}
+
 /// What cannot be in time is refused before anything is made for it.
 #[tokio::test(start_paused = true)]
 async fn nothing_is_made_for_what_is_refused() {

@@ -137,14 +137,17 @@ async fn a_lock_that_somebody_else_has_holds_up_one_session() {
 async fn a_store_that_is_away_ends_no_wait() {
     test_timeout::start();
     let seconds = Duration::from_secs;
-    for comes_back_at in [seconds(2), seconds(600), LIFE * 2] {
+    let (context, permits) = (|| Error::unavailable("it is away"), || Error::permits("it is away"));
+    let cases: [(_, fn() -> Error); 4] =
+        [(seconds(2), context), (seconds(600), context), (seconds(600), permits), (LIFE * 2, context)];
+    for (comes_back_at, away) in cases {
         let (bank, asked) = (Bank::new(Duration::ZERO, None), AtomicU64::default());
         let load = || async {
             if bank.began.elapsed() >= comes_back_at {
                 return Ok(());
             }
             asked.fetch_add(1, Ordering::Relaxed);
-            Err(Error::unavailable("the store is away"))
+            Err(away())
         };
         let users = join_all((1..=100).map(|id| {
             let (bank, load) = (&bank, &load);

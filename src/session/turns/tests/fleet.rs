@@ -278,7 +278,21 @@ async fn one_that_moves_up_makes_none_of_another_client_late() {
     fleet[1].open(3, INTERVAL * 2).await.unwrap();
 }
 
-/// While one is opened, it has its permit and is still announced.
+/// It has its permit, and is announced no more.
+#[tokio::test(start_paused = true)]
+async fn one_that_is_opened_is_counted_once_by_the_others() {
+    test_timeout::start();
+    let exchange = Duration::from_secs(10);
+    let fleet = slow_fleet(&Store::default(), 2, exchange).await;
+    let second = async {
+        sleep(INTERVAL + exchange / 2).await;
+        fleet[1].open(2, (INTERVAL + exchange) * 2 + exchange / 2).await
+    };
+    let (first, second) = tokio::join!(fleet[0].open(1, LIFE), second);
+    assert!(first.is_ok() && second.is_ok(), "{first:?} {second:?}");
+}
+
+/// While one is opened, it has its permit and may still be known as one that waits.
 #[tokio::test(start_paused = true)]
 async fn one_that_is_opened_makes_none_of_another_client_late() {
     test_timeout::start();

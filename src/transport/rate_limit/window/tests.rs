@@ -1,8 +1,13 @@
 use futures_util::future::join_all;
 use proptest::prelude::*;
 
+use super::super::scope::LimitScope;
+use super::super::store::{Grant, PermitStore, PermitWindow, Priority, Taken};
 use super::super::throttled::{MAX_UNPROVEN_PAUSE, SHORTEST_PAUSE, named_limit};
 use super::*;
+use crate::operation::Operation;
+use crate::sync::lock;
+use crate::transport::credentials::BoxFuture;
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -499,4 +504,44 @@ fn the_limit_is_read_from_bunqs_description() {
     ] {
         assert_eq!(named_limit(words), named, "{words}");
     }
+}
+
+/// Lends one permit, for later.
+#[derive(Debug, Default)]
+struct Lender(Mutex<Vec<u128>>);
+
+impl PermitStore for Lender {
+    fn take<'a>(&'a self, _: &'a PermitWindow, _: Priority) -> BoxFuture<'a, Result<Taken, Error>> {
+        Box::pin(async { Ok(Taken::Granted(Grant::new(7).send_after(Duration::from_secs(3600)))) })
+    }
+
+    fn settle<'a>(&'a self, _: &'a PermitWindow, _: u128, _: Settlement) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn withdraw(&self, _: &PermitWindow, unused: &[u128]) {
+        lock(&self.0).extend(unused);
+    }
+}
+
+/// What was promised for calls that have left goes back to the store with the last that leaves, also if that was late at once.
+#[tokio::test]
+async fn no_promise_is_kept_that_nobody_waits_for() {
+    test_timeout::start();
+    let (lender, window) = (Arc::new(Lender::default()), window(2, 1000));
+    let of_store = PermitWindow {
+        operation: &Operation::UPDATE_PROVISION,
+        limit: RateLimit::new(2, Duration::from_secs(1)),
+        scope: LimitScope::Address,
+        base_url: "https://bunq.test".into(),
+        api_key_fingerprint: "fingerprint".into(),
+    };
+    let share = Share { store: Arc::clone(&lender) as Arc<dyn PermitStore>, window: of_store };
+    let first = window.join(CALLER, rank(1), false, soon(), Some(share.clone())).unwrap();
+    first.ask().await.map_err(wait_of).unwrap();
+    // It is served, and about to leave.
+    window.state().waiting.remove(&first.ticket);
+    let late = Instant::now().checked_sub(MS).unwrap();
+    assert!(window.join(CALLER, rank(2), false, late, Some(share)).is_err());
+    assert_eq!(*lock(&lender.0), [7]);
 }
