@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout};
 
 use super::announcements::{Announcements, Last, Others, REPEATED};
 use super::order::Order;
@@ -25,9 +25,7 @@ use crate::sync::lock;
 pub(super) async fn enter(order: &Arc<Order>, wanted: Wanted<'_>) -> Result<Place, Error> {
     let Some(announcements) = &order.announcements else { return Place::take(order, wanted) };
     let came = Instant::now();
-    // Whoever is before it may be in a runtime that is not run.
-    let turn = timeout_at(wanted.standing().deadline, announcements.last.lock()).await;
-    let mut last = turn.map_err(|_| Error::permits("the other clients were not asked in time which sessions wait"))?;
+    let mut last = announcements.turn(wanted.standing().deadline).await?;
     // It would fail too, after all that came before it.
     if let Some(error) = last.failed_since(came) {
         return Err(error.clone());
@@ -60,7 +58,7 @@ pub(super) async fn enter(order: &Arc<Order>, wanted: Wanted<'_>) -> Result<Plac
 /// What other clients have waiting cannot be known.
 pub(super) async fn hear_others(order: &Order, deadline: Instant) -> Result<(), Error> {
     let Some(announcements) = &order.announcements else { return Ok(()) };
-    let mut last = announcements.last.lock().await;
+    let mut last = announcements.turn(deadline).await?;
     let others = announce(order, announcements, &mut last, Some(deadline)).await?;
     order.state().hear(order, others);
     Ok(())

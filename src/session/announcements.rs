@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use tokio::runtime::Id;
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::{Mutex, MutexGuard, Notify};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 use uuid::Uuid;
 
 use crate::error::Error;
@@ -71,6 +71,12 @@ impl Announcements {
     pub(super) fn new(share: Share) -> Self {
         let (client, last) = (Uuid::new_v4().as_u128(), Mutex::default());
         Self { share, client, last, changed: Notify::new(), keeper: std::sync::Mutex::default() }
+    }
+
+    /// Waits for the turn to announce, at the longest until a time: whoever is before may be in a runtime that is not run.
+    pub(super) async fn turn(&self, by: Instant) -> Result<MutexGuard<'_, Last>, Error> {
+        let turn = timeout_at(by, self.last.lock()).await;
+        turn.map_err(|_| Error::permits("the other clients were not asked in time which sessions wait"))
     }
 
     /// Announces the deadlines of what waits, and that of a session that may be admitted. Returns what others have.
