@@ -5,8 +5,8 @@
 //! one session at a time: its lock is held for each attempt, and not while a session waits for its turn, and what others
 //! have stored by then is taken over. An opening runs to its end even if every call has given up; if the runtime of its task ends,
 //! a call of another runtime opens the session instead. A new session replaces one that has expired or that bunq
-//! refuses; the installation and the device stay. Refusals are not signed, so a refused session is replaced at most
-//! once in each window of the rate limit. One that has expired by the system clock is used on while no turn for another
+//! refuses; the installation and the device stay. Refusals are not signed, so a client opens at most one session in each
+//! window of the rate limit in place of one that was refused. One that has expired by the system clock is used on while no turn for another
 //! comes in time: bunq refuses it if it is over.
 //!
 //! If bunq has forgotten an installation, the client makes a new one by itself only if it has no store. It never

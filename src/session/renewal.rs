@@ -45,7 +45,10 @@ impl Shared {
         if !is_current(&state) {
             return Renewal::Renewed;
         }
-        if let Some(left) = left_of(window, state.refused_at) {
+        // One that another client has opened may have ended with the one that was given up before.
+        if state.own == refused.token
+            && let Some(left) = left_of(window, state.refused_at)
+        {
             return Renewal::After(left);
         }
         tracing::info!("bunq does not accept the session any more: it is renewed");

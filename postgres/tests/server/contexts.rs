@@ -373,3 +373,20 @@ async fn busy_and_away_are_different_errors() {
     let _held = store.lock().await.unwrap();
     assert_eq!(store.load().await.unwrap(), Some("saved".into()));
 }
+
+#[tokio::test]
+async fn a_machine_that_has_missed_a_session_replaces_the_one_after_too() {
+    test_timeout::start();
+    let Some(test) = TestDatabase::migrated().await else { return };
+    let (sandbox, first, second) = (start().await, machine(&test).await, machine(&test).await);
+    let (idle, other) = (client(&sandbox, &first), client(&sandbox, &second));
+    call_from_each(&[idle.clone()]).await;
+    sandbox.end_sessions();
+    call_from_each(&[other]).await;
+    sandbox.end_sessions();
+    // A call replaces one session alone, and the next call does not wait for a window.
+    let error = idle.provisions().list().page().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unauthorized, "{error}");
+    call_from_each(&[idle]).await;
+    assert_eq!(handshakes(&sandbox), [1, 1, 3]);
+}
