@@ -310,6 +310,15 @@ async fn a_window_is_closed_for_the_longest_lease_after_a_restart() {
     assert_eq!(test.sql(closed), "663");
 }
 
+/// A server that takes over may not have heard of any permit.
+#[tokio::test]
+async fn the_first_permits_of_all_may_be_lost_too() {
+    test_timeout::start();
+    let Some(test) = TestDatabase::migrated().await else { return };
+    test.sql("UPDATE bunq_partner.permit_servers SET started = started - interval '1 day'");
+    assert_ne!(asks(&test, 1, 0, false, "NULL"), None);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_429_closes_the_window_for_all() {
     test_timeout::start();
