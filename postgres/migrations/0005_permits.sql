@@ -118,8 +118,8 @@ BEGIN
             AND (NOT other.is_urgent, other.deadline, other.since, other.member)
                 < (NOT mine.is_urgent, mine.deadline, mine.since, p_member);
 
-        own := bunq_partner.permit_turn(w, ahead);
-        granted := bunq_partner.permit_turn(w, rivals);
+        own := CASE WHEN ahead = 0 THEN first ELSE bunq_partner.permit_turn(w, ahead) END;
+        granted := CASE rivals WHEN 0 THEN first WHEN ahead THEN own ELSE bunq_partner.permit_turn(w, rivals) END;
         is_known := is_known AND granted.is_known AND first.is_known;
         until_turn := greatest(until_turn, own.turn - w.time);
         until_granted := greatest(until_granted, granted.turn - w.time);
@@ -155,3 +155,57 @@ BEGIN
             WHERE window_id = w.id AND greatest(ask_at, since, served) + '10 min' < w.time;
     END LOOP;
 END $$;
+
+-- As in 0002, but nobody waits for what need not outlast a crash.
+CREATE OR REPLACE FUNCTION bunq_partner.settle_permit(
+    p_member uuid, p_windows text[], p_permit bigint, p_is_admitted boolean, p_pause bigint, p_named_calls integer,
+    p_named_per bigint, p_claim_pause bigint, p_claim_calls integer, p_claim_per bigint
+) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+    a_window text;
+    w bunq_partner.permit_windows;
+    was_held boolean := true;
+BEGIN
+    -- Where this is lost, as with the server, the place is taken until its lease ends.
+    IF p_pause IS NULL THEN
+        PERFORM set_config('synchronous_commit', 'off', true);
+    END IF;
+    FOR a_window IN SELECT unnest(p_windows) ORDER BY 1 LOOP
+        w := bunq_partner.permit_window(a_window, NULL, NULL);
+        CONTINUE WHEN w.id IS NULL;
+        -- This was told before, over a connection that has ended.
+        CONTINUE WHEN EXISTS (
+            SELECT FROM bunq_partner.permits WHERE window_id = w.id AND id = p_permit AND settled IS NOT NULL
+        );
+        was_held := was_held AND EXISTS (
+            SELECT FROM bunq_partner.permits
+                WHERE window_id = w.id AND id = p_permit AND settled IS NULL AND lease_until > w.time
+        );
+        INSERT INTO bunq_partner.permits VALUES (w.id, p_permit, p_member, w.time, w.time, w.time)
+            ON CONFLICT (window_id, id) DO UPDATE SET settled = w.time;
+        IF p_is_admitted THEN
+            UPDATE bunq_partner.permit_windows SET
+                refusals = 0, claim_closed_until = NULL, claim_calls = NULL, claim_per = NULL, claim_until = NULL
+                WHERE id = w.id AND (refusals > 0 OR claim_until IS NOT NULL);
+        ELSIF p_pause IS NOT NULL THEN
+            UPDATE bunq_partner.permit_windows SET
+                refusals = refusals + 1,
+                closed_until = greatest(closed_until, w.time + bunq_partner.microseconds(p_pause)),
+                named_calls = coalesce(p_named_calls, named_calls),
+                named_per = coalesce(bunq_partner.microseconds(p_named_per), named_per),
+                named_until = CASE WHEN p_named_calls IS NULL THEN named_until ELSE w.time + '1 day' END
+                WHERE id = w.id;
+            UPDATE bunq_partner.permit_windows SET
+                claim_closed_until = greatest(claim_closed_until, w.time + bunq_partner.microseconds(p_claim_pause)),
+                claim_calls = coalesce(p_claim_calls, claim_calls),
+                claim_per = coalesce(bunq_partner.microseconds(p_claim_per), claim_per),
+                claim_until = w.time + '1 min'
+                WHERE id = w.id AND p_claim_pause IS NOT NULL;
+        END IF;
+    END LOOP;
+    RETURN was_held;
+END $$;
+
+-- A server that takes over may not have heard of any permit: it knows then that there was another before.
+INSERT INTO bunq_partner.permit_servers
+    SELECT pg_postmaster_start_time(), '-infinity' WHERE NOT EXISTS (SELECT FROM bunq_partner.permit_servers);

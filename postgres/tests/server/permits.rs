@@ -301,7 +301,7 @@ async fn a_clock_that_is_set_back_after_a_restart_closes_a_window_once() {
 async fn a_window_is_closed_for_the_longest_lease_after_a_restart() {
     test_timeout::start();
     let Some(test) = TestDatabase::migrated().await else { return };
-    test.sql("INSERT INTO bunq_partner.permit_servers VALUES (now() - interval '1 day', '-infinity')");
+    test.sql("UPDATE bunq_partner.permit_servers SET started = started - interval '1 day'");
     test.sql("SELECT bunq_partner.announce_sessions(gen_random_uuid(), '{w}', 60000000, 1, '{}', NULL, 30000000)");
     let closed = "SELECT round(extract(epoch FROM closed_until - first_seen)) FROM bunq_partner.permit_windows
         JOIN bunq_partner.permit_servers ON started = server";
