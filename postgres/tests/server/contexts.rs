@@ -17,6 +17,10 @@ const BASE_URL: &str = "BUNQ_PARTNER_TEST_BASE_URL";
 const DATABASE: &str = "BUNQ_PARTNER_TEST_DATABASE";
 const API_KEY: &str = "sandbox_of_the_test";
 
+/// Those of the test's database: other tests have theirs.
+const ADVISORY_LOCKS: &str = "FROM pg_locks JOIN pg_database ON pg_database.oid = database
+    WHERE datname = current_database() AND locktype = 'advisory'";
+
 async fn start() -> Sandbox {
     Sandbox::builder().api_key(API_KEY.into()).start().await.unwrap()
 }
@@ -181,10 +185,10 @@ async fn the_lock_of_a_process_that_was_killed_is_free() {
     test_timeout::start();
     let Some(test) = TestDatabase::migrated().await else { return };
     let mut holder = Holder::start(test.url());
-    until(&test, "count(*) = 1 FROM pg_locks WHERE locktype = 'advisory' AND granted").await;
+    until(&test, &format!("count(*) = 1 {ADVISORY_LOCKS} AND granted")).await;
     holder.process.kill().unwrap();
     // Nobody waits, who could take it over.
-    until(&test, "count(*) = 0 FROM pg_locks WHERE locktype = 'advisory'").await;
+    until(&test, &format!("count(*) = 0 {ADVISORY_LOCKS}")).await;
     machine(&test).await.lock().await.unwrap();
 }
 
@@ -277,7 +281,7 @@ async fn a_lock_outlives_its_connection() {
     assert_eq!(store.load().await.unwrap(), Some("saved again".into()));
     drop(lock);
     machine(&test).await.lock().await.unwrap();
-    until(&test, "count(*) = 0 FROM pg_locks WHERE locktype = 'advisory'").await;
+    until(&test, &format!("count(*) = 0 {ADVISORY_LOCKS}")).await;
 }
 
 #[tokio::test]
@@ -326,7 +330,7 @@ async fn who_gives_up_waiting_keeps_nothing() {
     let Some(test) = TestDatabase::migrated().await else { return };
     let (first, second) = (machine(&test).await, machine(&test).await);
     let held = first.lock().await.unwrap();
-    let waiting = "FROM pg_locks WHERE locktype = 'advisory' AND NOT granted";
+    let waiting = format!("{ADVISORY_LOCKS} AND NOT granted");
     let mut backend = "0".to_owned();
     for _ in 0..3 {
         let other_waits = format!("bool_or(pid <> {backend}) {waiting}");
