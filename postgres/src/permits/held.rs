@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::runtime::{Handle, Id};
 use tokio::task::JoinHandle;
 
 /// Once its permit was checked, a call may take 10 s to connect to bunq, and then it must arrive. The lease must last as long: it may
@@ -21,8 +22,8 @@ pub(super) struct HeldPermits(Mutex<State>);
 struct State {
     /// With their windows.
     permits: HashMap<i64, Vec<String>>,
-    /// Renews them. It ends when there are none.
-    renewal: Option<JoinHandle<()>>,
+    /// In each runtime that holds some: one may not be run. Each renews them all, and ends when there are none.
+    renewals: HashMap<Id, JoinHandle<()>>,
 }
 
 impl HeldPermits {
@@ -30,14 +31,13 @@ impl HeldPermits {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a permit. `renew` starts the task if none runs.
+    /// Adds a permit. `renew` starts the task if none runs in this runtime.
     pub(super) fn add(&self, id: i64, windows: Vec<String>, renew: impl FnOnce() -> JoinHandle<()>) {
         let mut state = self.state();
         state.permits.insert(id, windows);
-        // The runtime of the last task may have ended.
-        if state.renewal.as_ref().is_none_or(JoinHandle::is_finished) {
-            state.renewal = Some(renew());
-        }
+        // A runtime may have ended.
+        state.renewals.retain(|_, renewal| !renewal.is_finished());
+        state.renewals.entry(Handle::current().id()).or_insert_with(renew);
     }
 
     /// Removes a permit. Returns whether it was there.
@@ -49,7 +49,7 @@ impl HeldPermits {
     pub(super) fn to_renew(&self) -> Option<(Vec<i64>, Vec<String>)> {
         let mut state = self.state();
         if state.permits.is_empty() {
-            state.renewal = None;
+            state.renewals.remove(&Handle::current().id());
             return None;
         }
         Some(state.permits.iter().flat_map(|(id, windows)| windows.iter().map(|window| (*id, window.clone()))).unzip())
