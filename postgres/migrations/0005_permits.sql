@@ -1,5 +1,11 @@
 -- What a failover may have lost is not given out twice, and closes windows for long enough.
 
+-- First, so that calls that run while this is applied wait for it, and it waits for none of them later.
+LOCK TABLE bunq_partner.permit_windows IN ACCESS EXCLUSIVE MODE;
+
+-- A server has a row for each that has noted it at once: who waits here for another, with a window locked, may wait for itself.
+ALTER TABLE bunq_partner.permit_servers DROP CONSTRAINT permit_servers_pkey;
+
 -- As in 0002, but for windows whose lease is raised after a restart.
 CREATE OR REPLACE FUNCTION bunq_partner.permit_window(p_name text, p_lease interval, p_per interval) RETURNS bunq_partner.permit_windows
     LANGUAGE plpgsql AS $$
@@ -30,10 +36,10 @@ BEGIN
         FROM bunq_partner.permit_limits WHERE window_id = w.id;
     -- A window that was made without a lease, or for a shorter one, was closed for too short a time.
     IF (is_longer OR w.server IS DISTINCT FROM pg_postmaster_start_time()) AND longest IS NOT NULL THEN
-        SELECT first_seen INTO seen FROM bunq_partner.permit_servers WHERE started = pg_postmaster_start_time();
-        IF NOT FOUND THEN
+        SELECT min(first_seen) INTO seen FROM bunq_partner.permit_servers WHERE started = pg_postmaster_start_time();
+        IF seen IS NULL THEN
             seen := CASE WHEN EXISTS (SELECT FROM bunq_partner.permit_servers) THEN clock_timestamp() ELSE '-infinity' END;
-            INSERT INTO bunq_partner.permit_servers VALUES (pg_postmaster_start_time(), seen) ON CONFLICT DO NOTHING;
+            INSERT INTO bunq_partner.permit_servers VALUES (pg_postmaster_start_time(), seen);
         END IF;
         -- A permit may have been given that begins 3 s later. If the clock was set back since then, the time
         -- counts from now on.

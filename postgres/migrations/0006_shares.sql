@@ -63,9 +63,10 @@ BEGIN
     IF p_heard + lease <= clock THEN
         RETURN;
     END IF;
+    -- Locked first: what others change is left out.
+    SELECT * INTO found_share FROM bunq_partner.permit_shares AS known WHERE known.name = p_name AND ended IS NULL FOR UPDATE;
     PERFORM bunq_partner.lapse_shares(clock);
     DELETE FROM bunq_partner.permit_shares WHERE ended + '31 days' < clock;
-    SELECT * INTO found_share FROM bunq_partner.permit_shares AS known WHERE known.name = p_name AND ended IS NULL;
     IF p_heard IS NOT NULL THEN
         UPDATE bunq_partner.permit_shares SET ended = clock WHERE id = found_share.id AND member = p_member;
         IF NOT FOUND THEN
@@ -144,9 +145,12 @@ BEGIN
             SELECT calls, per, timestamptz 'infinity' AS until FROM bunq_partner.permit_limits WHERE window_id = w.id
             UNION ALL SELECT w.named_calls, w.named_per, 'infinity' WHERE w.named_calls IS NOT NULL
             UNION ALL SELECT w.claim_calls, w.claim_per, w.claim_until WHERE w.claim_calls IS NOT NULL
-        ) AS limits CROSS JOIN LATERAL (
+        ) AS limits CROSS JOIN (
+            -- Whoever cannot reach this database does not know what bunq has named meanwhile.
+            SELECT max(calls) AS most FROM bunq_partner.permit_limits WHERE window_id = w.id
+        ) AS known_to_all CROSS JOIN LATERAL (
             -- A call that was sent last may take 11 s to connect and to arrive.
-            SELECT coalesce(sum(limits.calls::bigint * percent / 100), 0)::integer AS calls
+            SELECT coalesce(sum(greatest(limits.calls, most)::bigint * percent / 100), 0)::integer AS calls
                 FROM bunq_partner.permit_shares
                 WHERE scope = ANY (scopes)
                 AND CASE WHEN ended IS NULL THEN is_lapsed OR clock < renewed OR renewed + lease <= clock
@@ -181,6 +185,7 @@ DECLARE
     lease CONSTANT interval := bunq_partner.microseconds(p_lease);
     held record;
     w bunq_partner.permit_windows;
+    longest interval;
     renewed bigint[];
     restored bigint[];
     lost bigint[] := '{}';
@@ -192,6 +197,7 @@ BEGIN
             SELECT held.name WHERE NOT EXISTS (SELECT FROM bunq_partner.permit_windows WHERE name = held.name)
             ON CONFLICT (name) DO NOTHING;
         w := bunq_partner.permit_window(held.name, lease, NULL);
+        SELECT max(per) INTO longest FROM bunq_partner.permit_limits WHERE window_id = w.id;
         WITH renewing AS (
             UPDATE bunq_partner.permits SET lease_until = greatest(lease_until, w.time + lease)
                 WHERE window_id = w.id AND id = ANY (held.permits) AND member = p_member
@@ -201,7 +207,10 @@ BEGIN
         WITH restoring AS (
             INSERT INTO bunq_partner.permits
                 SELECT w.id, permit, p_member, w.time, w.time + lease, NULL FROM unnest(held.permits) AS permit
-                WHERE w.server IS NULL OR w.closed_until > w.time
+                WHERE w.server IS NULL OR (
+                    SELECT min(first_seen) + w.set_back + w.lease + '3 s' + coalesce(longest, '0') > w.time
+                        FROM bunq_partner.permit_servers WHERE started = w.server
+                )
                 ON CONFLICT (window_id, id) DO NOTHING
                 RETURNING id
         ) SELECT array_agg(id) INTO restored FROM restoring;

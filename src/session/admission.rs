@@ -50,20 +50,6 @@ pub(super) async fn enter(order: &Arc<Order>, wanted: Wanted<'_>) -> Result<Plac
     }
 }
 
-/// Hears what others have waiting, before a session with this deadline is admitted that has a place, but stands last. It is announced as
-/// a candidate.
-///
-/// # Errors
-///
-/// What other clients have waiting cannot be known.
-pub(super) async fn hear_others(order: &Order, deadline: Instant) -> Result<(), Error> {
-    let Some(announcements) = &order.announcements else { return Ok(()) };
-    let mut last = announcements.turn(deadline).await?;
-    let others = announce(order, announcements, &mut last, Some(deadline)).await?;
-    order.state().hear(order, others);
-    Ok(())
-}
-
 /// Announces what waits, and a session that may be admitted. Returns what others have.
 async fn announce(
     order: &Order,
@@ -75,14 +61,13 @@ async fn announce(
     announcements.tell(last, deadlines.into_iter(), candidate).await
 }
 
-/// Has the task announce what waits, soon and from now on.
+/// Has the task of this runtime announce what waits, soon and from now on.
 fn keep(order: &Arc<Order>, announcements: &Announcements) {
-    let mut keeper = lock(&announcements.keeper);
+    let mut keepers = lock(&announcements.keepers);
+    // A runtime may have ended.
+    keepers.retain(|_, keeper| !keeper.is_finished());
     let runtime = Handle::current();
-    // The runtime of the last task may have ended, or is not run.
-    if keeper.as_ref().is_none_or(|(id, task)| *id != runtime.id() || task.is_finished()) {
-        *keeper = Some((runtime.id(), runtime.spawn(repeat(Arc::clone(order)))));
-    }
+    keepers.entry(runtime.id()).or_insert_with(|| runtime.spawn(repeat(Arc::clone(order))));
     order.announce();
 }
 
@@ -98,9 +83,9 @@ async fn repeat(order: Arc<Order>) {
             Ok(others) => order.state().hear(&order, others.without_candidates()),
             Err(error) => tracing::debug!(%error, "what sessions wait is not announced to the other clients"),
         }
-        let mut keeper = lock(&announcements.keeper);
+        let mut keepers = lock(&announcements.keepers);
         if was_empty && order.state().queue.is_empty() {
-            keeper.take_if(|(id, _)| *id == Handle::current().id());
+            keepers.remove(&Handle::current().id());
             return;
         }
     }

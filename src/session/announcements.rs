@@ -1,5 +1,6 @@
 //! What the clients that share the limit of sessions tell each other: which sessions of users each has waiting.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use tokio::runtime::Id;
@@ -48,8 +49,8 @@ pub(super) struct Announcements {
     pub(super) last: Mutex<Last>,
     /// What is announced has changed.
     pub(super) changed: Notify,
-    /// The task that repeats it while sessions wait.
-    pub(super) keeper: std::sync::Mutex<Option<(Id, JoinHandle<()>)>>,
+    /// The tasks that repeat it while sessions wait: one in each runtime, because another may not be run.
+    pub(super) keepers: std::sync::Mutex<HashMap<Id, JoinHandle<()>>>,
 }
 
 /// The last announcement.
@@ -70,7 +71,7 @@ impl Last {
 impl Announcements {
     pub(super) fn new(share: Share) -> Self {
         let (client, last) = (Uuid::new_v4().as_u128(), Mutex::default());
-        Self { share, client, last, changed: Notify::new(), keeper: std::sync::Mutex::default() }
+        Self { share, client, last, changed: Notify::new(), keepers: std::sync::Mutex::default() }
     }
 
     /// Waits for the turn to announce, at the longest until a time: whoever is before may be in a runtime that is not run.

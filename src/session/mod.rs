@@ -249,8 +249,9 @@ impl Session {
             if !is_held_up || self.is_open() || Instant::now() + STORE_PAUSE > deadline {
                 return Err(error);
             }
-            // After a shutdown the next one fails.
-            let _ = timeout(STORE_PAUSE, self.0.transport.gate().shut()).await;
+            if timeout(STORE_PAUSE, self.0.transport.gate().shut()).await.is_ok() {
+                return Err(error);
+            }
         }
     }
 
@@ -334,16 +335,13 @@ impl Session {
 
     async fn opened(&self, trouble: &Trouble, patience: Patience) -> Result<Opened, Error> {
         let deadline = patience.deadline();
-        let is_going = |state: &SessionState| state.opening.as_ref().is_some_and(Opening::is_in_progress);
-        if is_going(&self.0.state()) {
-            self.0.owner.hear_others(patience, &self.0.transport).await?;
-        }
         let join = |own| {
             let mut state = self.0.state();
             if let Some(opened) = state.opened().filter(|_| !state.is_unsaved) {
                 return ControlFlow::Break(Ok(opened));
             }
-            if let Err(error) = self.0.owner.is_wanted(patience, is_going(&state), &self.0.transport) {
+            let is_going = state.opening.as_ref().is_some_and(Opening::is_in_progress);
+            if let Err(error) = self.0.owner.is_wanted(patience, is_going, &self.0.transport) {
                 return ControlFlow::Break(Err(error));
             }
             let work = async move |shared: Arc<Shared>, trouble| shared.open(&trouble, deadline).await;

@@ -125,6 +125,9 @@ impl OrderState {
         if self.head.map(|(head, _)| head) != next {
             self.head = next.map(|next| (next, None));
             self.wake(next);
+            if self.patience() < PATIENCE {
+                self.queue.wake_all();
+            }
         }
         self.wake(self.queue.next_to_prepare());
     }

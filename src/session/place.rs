@@ -164,7 +164,6 @@ impl Place {
         }
         state.head = None;
         state.choose(order, now);
-        order.announce();
         Ok(Step::Go(if looks { Turn::Look } else { Turn::Open }))
     }
 

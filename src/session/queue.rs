@@ -310,10 +310,11 @@ impl SessionQueue {
             && !all.iter().enumerate().skip(before).any(|(ahead, (_, deadline))| makes_late(ahead, *deadline))
     }
 
-    /// The deadlines of those that do not stand last and wait for their turn. Of one that has it, the limit knows.
+    /// The deadlines of those that do not stand last and wait for their turn or have it.
     pub(super) fn deadlines(&self) -> impl Iterator<Item = Instant> {
+        let counts = |entry: &&Entry| entry.state.is_in_line() || matches!(entry.state, EntryState::Goes(_));
         let usual = self.entries.iter().filter(|entry| !entry.standing.is_last);
-        usual.filter(|entry| entry.state.is_in_line()).map(|entry| entry.standing.deadline)
+        usual.filter(counts).map(|entry| entry.standing.deadline)
     }
 
     pub(super) fn is_empty(&self) -> bool {

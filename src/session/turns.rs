@@ -153,15 +153,6 @@ impl Turns {
         admission::enter(&self.0, wanted).await?.reached().await
     }
 
-    /// Hears what other clients have waiting, and tells them of a session with this deadline that is about to move up.
-    ///
-    /// # Errors
-    ///
-    /// It cannot be known.
-    pub(super) async fn hear_others(&self, deadline: Instant) -> Result<(), Error> {
-        admission::hear_others(&self.0, deadline).await
-    }
-
     /// Gives a session that stands last its usual place with this deadline, which it keeps until it is open.
     ///
     /// # Errors
@@ -176,7 +167,6 @@ impl Turns {
         }
         let standing = Standing { is_last: false, deadline, id };
         let admitted = admit(order, &mut state, now, &wanted, standing);
-        order.announce();
         let entry = state.queue.get(ticket);
         if admitted.is_err() {
             let is_being_opened = entry.is_some_and(|entry| !entry.state.is_in_line());
@@ -187,6 +177,7 @@ impl Turns {
             entry.standing = standing;
             entry.wake.notify_one();
             state.choose(order, now);
+            order.announce();
         }
         Ok(())
     }

@@ -184,20 +184,6 @@ impl Owner {
         }
     }
 
-    /// Hears what other clients have waiting, if a session that stands last is to go up for whoever waits as usual: it is opened already.
-    ///
-    /// # Errors
-    ///
-    /// It cannot be known.
-    pub(super) async fn hear_others(&self, patience: Patience, transport: &Transport) -> Result<(), Error> {
-        match (self, patience) {
-            (Self::User(turn), Patience::OfCall | Patience::Until(_)) if *lock(&turn.stands) == Stands::Last => {
-                turn.turns.hear_others(turn.deadline(patience.deadline(), transport)).await
-            }
-            _ => Ok(()),
-        }
-    }
-
     /// Somebody waits for the session, which is being opened already or is opened next. One that stands last goes up to its usual place
     /// for whoever waits as usual.
     ///

@@ -3,15 +3,18 @@
 
 use std::fs;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
-use crate::{git, path, root, run as command, run_in, spec, target};
+use crate::{git, path, run as command, run_in, spec, target};
 
 const MIGRATIONS: &str = "postgres/migrations";
 
+/// The last version whose schema others may have, as long as there is no release.
+const PREVIOUS: &str = "270f9923c013a40451f73233758ba43a9fbbe072";
+
 #[derive(clap::Args, Default)]
 pub(crate) struct Arguments {
-    /// The git revision of the previous version [default: the last release, else the last one before the newest migration]
+    /// The git revision of the previous version [default: the last release, else the last version before the first]
     #[arg(long, value_name = "REVISION")]
     revision: Option<String>,
 }
@@ -19,7 +22,7 @@ pub(crate) struct Arguments {
 /// Takes the environment in which the tests of this version are built.
 pub(crate) fn run(arguments: Arguments, environment: &[(&str, &str)]) -> Result<()> {
     let Some(revision) = arguments.revision.map_or_else(default_revision, |revision| Ok(Some(revision)))? else {
-        println!("previous: left out, because git has no version before the newest migration here");
+        println!("previous: left out, because git has neither a release with a schema nor {PREVIOUS} here");
         return Ok(());
     };
     let folder = target().join("previous");
@@ -41,19 +44,10 @@ pub(crate) fn run(arguments: Arguments, environment: &[(&str, &str)]) -> Result<
     command("cargo", &test, &[environment, &[("CI", "1"), ("BUNQ_PARTNER_PREVIOUS", path(&folder)?)]].concat())
 }
 
-/// The last release, or the last version before the newest migration. `None` if git has neither.
+/// The last release, or the previous version. `None` if git does not have it.
 fn default_revision() -> Result<Option<String>> {
-    let has_schema = |release: &String| git(&["ls-tree", release, MIGRATIONS]).is_ok_and(|tree| !tree.is_empty());
-    if let Some(release) = spec::last_release()?.filter(has_schema) {
-        return Ok(Some(release));
-    }
-    let migrations = fs::read_dir(root().join(MIGRATIONS))?.map(|file| Ok(file?.path()));
-    let newest = migrations.collect::<Result<Vec<_>>>()?.into_iter().max().context("there is a migration")?;
-    let added = git(&["log", "--diff-filter=A", "--format=%H", "--", path(&newest)?]).unwrap_or_default();
-    let before = match added.lines().next() {
-        Some(commit) => format!("{commit}^"),
-        None => "HEAD".to_owned(),
-    };
+    let has_schema = |revision: &String| git(&["ls-tree", revision, MIGRATIONS]).is_ok_and(|tree| !tree.is_empty());
+    let release = spec::last_release()?.filter(has_schema);
     // A copy without its history has none.
-    Ok(git(&["rev-parse", "--verify", "--quiet", &format!("{before}^{{commit}}")]).ok().map(|_| before))
+    Ok(release.or_else(|| Some(PREVIOUS.to_owned()).filter(has_schema)))
 }

@@ -97,18 +97,18 @@ pub(super) fn checks(status: Result<Status, Error>, now: Timestamp) -> Vec<Check
     let closed: Vec<_> = windows.iter().filter(|window| !window.closed_for.is_zero()).collect();
     let seen = format!("members in the last ten minutes: {}; locks: {}", members.len(), locks.len());
     let held_back: Vec<_> = shares.iter().filter(|share| share.is_held_back).map(|share| &*share.name).collect();
-    let machines = match (closed.first(), &*held_back) {
-        (None, []) => Check::ok("machines", seen),
-        (None, [name, ..]) => {
-            let saw = format!(
-                "{seen}; shares that are held back, because their members are not there: {}",
-                held_back.join(", ")
-            );
+    let held_back_of = match &*held_back {
+        [] => String::new(),
+        names => format!("; shares that are held back, because their members are not there: {}", names.join(", ")),
+    };
+    let machines = match (closed.first(), held_back.first()) {
+        (None, None) => Check::ok("machines", seen),
+        (None, Some(name)) => {
             let remedy = format!("start the member again; `bunq-partner fleet forget {name}` if it has ended for good");
-            Check::warning("machines", saw, remedy)
+            Check::warning("machines", format!("{seen}{held_back_of}"), remedy)
         }
         (Some(window), _) => {
-            let saw = format!("{seen}; closed windows: {}, such as {}", closed.len(), window.name);
+            let saw = format!("{seen}{held_back_of}; closed windows: {}, such as {}", closed.len(), window.name);
             let remedy = "bunq has refused a call with 429, or the database was restarted: `bunq-partner fleet status` shows all";
             Check::warning("machines", saw, remedy)
         }

@@ -198,7 +198,8 @@ mod with_a_server {
         let Some(server) = or_left_out(Server::shared()) else { return };
         server.sql("postgres", "CREATE ROLE owner LOGIN CREATEDB CREATEROLE PASSWORD 'PASSWORD'");
         let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
-        let script = lines[1..].join("\n").replace("db.example.com", &format!("127.0.0.1:{}", server.port()));
+        let script = lines[1..].join("\n").replace("@db.example.com", &format!("@127.0.0.1:{}", server.port()));
+        let script = script.replace("PGHOST=db.example.com", &format!("PGHOST=127.0.0.1 PGPORT={}", server.port()));
         let mut shell = Command::new("sh");
         for name in variables::SETTINGS.into_iter().chain(variables::OTHERS) {
             shell.env_remove(name);

@@ -63,7 +63,8 @@ impl PostgresPermitsBuilder {
     }
 
     /// Makes the member with a share of the limits, in percent, that it keeps to while it cannot reach the database. Of a limit of 5 calls, 20 %
-    /// are one call; a part of a call is none. The shares of all members that count by the same address or key are at most 100 %.
+    /// are one call; a part of a call is none. The shares of all members of a database that count by the same address, or that count by key,
+    /// are at most 100 %, whichever their banks and keys.
     ///
     /// The share is used once the database is sure to hold it back from the others, and what they were granted before has left the
     /// windows: four [leases](Self::lease), one window and 4 s after the last answer, 67 s by default. Until then calls fail and say when. Calls

@@ -3,7 +3,7 @@
 //! It is used when two things are sure: the database holds it back, because the lease of the share has ended, and what was granted before
 //! that has left the windows. Only elapsed time tells, since nothing is heard then. No clock of a machine is compared with another.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
@@ -12,8 +12,9 @@ use bunq_partner::{
     Error, Grant, LimitScope, MemoryPermits, OtherSessions, PermitStore as _, PermitWindow, Priority, RateLimit,
     Settlement, Taken, WaitingSessions,
 };
+use tokio::runtime::{Handle, Id};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::held::{RENEWALS, TO_ARRIVE};
 use super::registration::{Joined, Registration, Renewal};
@@ -37,12 +38,14 @@ struct State {
     /// How many of its own permits are held.
     held: usize,
     next_id: u128,
-    /// The windows for which bunq has named a limit: their parts are not known here.
+    /// The windows for which bunq has named a limit, as the database says: their parts are not known here.
     named: HashSet<String>,
     /// Why the member has no share any more.
     lost: Option<String>,
-    /// Renews the lease.
-    renewal: Option<JoinHandle<()>>,
+    /// Those that a refusal has told of.
+    learnt: HashSet<String>,
+    /// Renews the lease, in each runtime that asks: one may not be run.
+    renewals: HashMap<Id, JoinHandle<()>>,
 }
 
 /// What the database has answered last about the share.
@@ -73,21 +76,25 @@ impl Share {
             Joined::Refused(problem) => return Err(Error::permits(problem)),
         };
         let heard = Heard { at: Instant::now(), clock, longest_lease: *lease, is_kept: false };
-        let (named, permits) = (HashSet::new(), MemoryPermits::new());
-        let state = Mutex::new(State { heard, held: 0, next_id: FIRST_ID, named, lost: None, renewal: None });
-        Ok(Self { registration, permits, state })
+        let (named, learnt, renewals) = (HashSet::new(), HashSet::new(), HashMap::new());
+        let state = State { heard, held: 0, next_id: FIRST_ID, named, lost: None, learnt, renewals };
+        Ok(Self { registration, permits: MemoryPermits::new(), state: Mutex::new(state) })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sees to it that the lease is renewed. The runtime of the last task may have ended.
+    /// Sees to it that the lease is renewed in this runtime.
     pub(super) fn keep(self: &Arc<Self>) {
         let mut state = self.state();
-        if state.lost.is_none() && state.renewal.as_ref().is_none_or(JoinHandle::is_finished) {
-            state.renewal = Some(tokio::spawn(keep_lease(Arc::downgrade(self), self.registration.lease)));
+        if state.lost.is_some() {
+            return;
         }
+        // A runtime may have ended.
+        state.renewals.retain(|_, renewal| !renewal.is_finished());
+        let renew = || tokio::spawn(keep_lease(Arc::downgrade(self), self.registration.lease));
+        state.renewals.entry(Handle::current().id()).or_insert_with(renew);
     }
 
     /// Its part of a limit.
@@ -122,7 +129,11 @@ impl Share {
     }
 
     fn has_named_limit(&self, state: &State, window: &PermitWindow) -> bool {
-        self.registration.counted_by.windows(window).iter().any(|name| state.named.contains(name))
+        self.registration
+            .counted_by
+            .windows(window)
+            .iter()
+            .any(|name| state.named.contains(name) || state.learnt.contains(name))
     }
 
     /// Takes a permit of the share. `None` if it may not be used.
@@ -160,7 +171,7 @@ impl Share {
         if let Settlement::Refused(refusal) = settlement
             && refusal.limit.is_some()
         {
-            state.named.extend(self.registration.counted_by.windows(window));
+            state.learnt.extend(self.registration.counted_by.windows(window));
         }
         state.held -= 1;
         settled
@@ -233,8 +244,11 @@ impl Share {
 /// Renews the lease of a share as long as that exists.
 async fn keep_lease(share: Weak<Share>, lease: Duration) {
     let mut is_away = false;
+    let mut ticks = interval(lease / RENEWALS);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks.tick().await;
     loop {
-        sleep(lease / RENEWALS).await;
+        ticks.tick().await;
         let Some(share) = share.upgrade().filter(|share| share.state().lost.is_none()) else { return };
         let (renewed, name) = (share.renew().await, &share.registration.name);
         match &renewed {

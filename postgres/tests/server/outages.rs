@@ -81,8 +81,8 @@ async fn a_standby_that_has_lost_the_last_second_takes_over() {
     let lost_lock = lost.lock().await.unwrap();
     let reading: Vec<_> = clients.into_iter().map(|client| tokio::spawn(reads_on(client, id))).collect();
     have_arrived(&sandbox, 12).await;
-    pair.fail_over();
     let taken_over = Instant::now();
+    pair.fail_over();
 
     let error = lost.save(&lost_lock, "of who had the lock".into()).await.unwrap_err().to_string();
     assert!(error.contains("no longer holds the lock `context lost` for this process"), "{error}");
@@ -148,8 +148,8 @@ async fn a_fleet_outlives_restarts_and_connections_that_are_cut_and_stalled() {
     for _ in 0..3 {
         more(8).await;
         test.server.stop();
-        test.server.start_again();
         let restarted = Instant::now();
+        test.server.start_again();
         more(1).await;
         println!("permits were given again {:?} after the restart", restarted.elapsed());
         assert!(restarted.elapsed() >= LEASE, "{:?}", restarted.elapsed());

@@ -245,54 +245,7 @@ async fn what_another_client_has_admitted_stays_so() {
     assert_eq!(opened(&fleet), [(0, Duration::ZERO), (1, INTERVAL), (3, INTERVAL * 2)]);
 }
 
-/// Also what it has admitted just now, and one that stands last is to move up.
-#[tokio::test(start_paused = true)]
-async fn one_that_moves_up_makes_none_of_another_client_late() {
-    test_timeout::start();
-    let store = Store::default();
-    let fleet = fleet(&store, 2).await;
-    let stands = Mutex::new(Stands::Last);
-    let wanted = Wanted { stands: &stands, ..fleet[0].wanted(1, LIFE, fleet[0].turns.ticket()) };
-    let second = Duration::from_secs(1);
-    let moves_up = async {
-        sleep(second * 2).await;
-        // There is one turn until then.
-        let by = Wanted { deadline: fleet[0].began + INTERVAL + second, ..wanted };
-        fleet[0].turns.hear_others(by.deadline).await.unwrap();
-        let refused = fleet[0].turns.move_up(by).unwrap_err();
-        let by = Wanted { deadline: fleet[0].began + INTERVAL * 2, ..wanted };
-        fleet[0].turns.hear_others(by.deadline).await.unwrap();
-        fleet[0].turns.move_up(by).unwrap();
-        refused
-    };
-    let admitted = async {
-        sleep(second).await;
-        fleet[1].open(2, INTERVAL).await
-    };
-    let (reached, admitted, refused) = tokio::join!(fleet[0].turns.reach(wanted), admitted, moves_up);
-    assert!(reached.is_ok() && admitted.is_ok(), "{reached:?} {admitted:?}");
-    assert_eq!(refused.kind(), ErrorKind::RateLimited);
-    assert_eq!(*lock(&stands), Stands::MovedUp(fleet[0].began + INTERVAL * 2));
-    // None of them is announced any more as about to be admitted.
-    sleep(second).await;
-    fleet[1].open(3, INTERVAL * 2).await.unwrap();
-}
-
-/// It has its permit, and is announced no more.
-#[tokio::test(start_paused = true)]
-async fn one_that_is_opened_is_counted_once_by_the_others() {
-    test_timeout::start();
-    let exchange = Duration::from_secs(10);
-    let fleet = slow_fleet(&Store::default(), 2, exchange).await;
-    let second = async {
-        sleep(INTERVAL + exchange / 2).await;
-        fleet[1].open(2, (INTERVAL + exchange) * 2 + exchange / 2).await
-    };
-    let (first, second) = tokio::join!(fleet[0].open(1, LIFE), second);
-    assert!(first.is_ok() && second.is_ok(), "{first:?} {second:?}");
-}
-
-/// While one is opened, it has its permit and may still be known as one that waits.
+/// While one is opened, it has its permit and is still announced.
 #[tokio::test(start_paused = true)]
 async fn one_that_is_opened_makes_none_of_another_client_late() {
     test_timeout::start();
