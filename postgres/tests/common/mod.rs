@@ -1,6 +1,8 @@
 //! Shared parts of the tests: a PostgreSQL server of their own, and a database for each test.
 
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+// The tests of the program have the list of secrets from the library's tests too.
+#![allow(clippy::duplicate_mod)]
 
 pub mod proxy;
 #[path = "../../../tests/common/secrets.rs"]

@@ -384,7 +384,7 @@ async fn a_machine_that_has_missed_a_session_replaces_the_one_after_too() {
     let Some(test) = TestDatabase::migrated().await else { return };
     let (sandbox, first, second) = (start().await, machine(&test).await, machine(&test).await);
     let (idle, other) = (client(&sandbox, &first), client(&sandbox, &second));
-    call_from_each(&[idle.clone()]).await;
+    call_from_each(std::slice::from_ref(&idle)).await;
     sandbox.end_sessions();
     call_from_each(&[other]).await;
     sandbox.end_sessions();
