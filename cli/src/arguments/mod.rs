@@ -281,6 +281,7 @@ pub(crate) enum FleetCommand {
     ))]
     Forget {
         /// The name of the member
+        #[arg(value_hint = ValueHint::Other)]
         name: String,
     },
 }
