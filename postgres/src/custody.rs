@@ -99,11 +99,7 @@ impl Custody for PostgresCustody {
 
     fn load(&self, id: ProvisionId) -> BoxFuture<'_, Result<Option<Secret>, Error>> {
         let load = select_text!("custody_record WHERE custody = $1 AND provision_id = $2");
-        Box::pin(async move {
-            let rows = self.database.query(load, self.of_user(id)).await;
-            let text = rows.and_then(|rows| rows.first().map(|row| self.database.secret(row, 0)).transpose());
-            text.map_err(Trouble::context)
-        })
+        Box::pin(async move { self.database.text(load, self.of_user(id)).await.map_err(Trouble::context) })
     }
 
     fn save<'a>(

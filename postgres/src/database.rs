@@ -174,16 +174,23 @@ impl Database {
         }
     }
 
+    /// The row of an answer that always has one.
+    pub(crate) fn row<'a>(&self, rows: &'a [Row]) -> Result<&'a Row, Trouble> {
+        rows.first().ok_or_else(|| Trouble::new(self.place(), "has answered nothing"))
+    }
+
     /// Reads a column of a row.
     pub(crate) fn column<'a, T: FromSql<'a>>(&self, row: &'a Row, index: usize) -> Result<T, Trouble> {
         column(self.place(), row, index)
     }
 
-    /// Reads a text that was kept as bytes, as [`select_text!`] has it.
-    pub(crate) fn secret(&self, row: &Row, index: usize) -> Result<Secret, Trouble> {
+    /// Reads a text that was kept as bytes, with a statement of [`select_text!`]. `None` if there is none.
+    pub(crate) async fn text(&self, sql: &'static str, values: Vec<Value>) -> Result<Option<Secret>, Trouble> {
+        let rows = self.query(sql, values).await?;
+        let Some(row) = rows.first() else { return Ok(None) };
         let damaged = |how| Trouble::new(self.place(), format_args!("has a text that is {how}: it is damaged"));
-        let bytes = self.column::<Option<Vec<u8>>>(row, index)?.ok_or_else(|| damaged("longer than 1 MiB"))?;
-        String::from_utf8(bytes).map(Secret::new).map_err(|_| damaged("not UTF-8"))
+        let bytes = self.column::<Option<Vec<u8>>>(row, 0)?.ok_or_else(|| damaged("longer than 1 MiB"))?;
+        String::from_utf8(bytes).map(|text| Some(Secret::new(text))).map_err(|_| damaged("not UTF-8"))
     }
 
     /// Checks that the server can be used, with a connection that is returned then. No setting is made before it is known that a pooler

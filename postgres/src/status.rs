@@ -207,7 +207,7 @@ impl Database {
         let (windows, locks, members) = (read(WINDOWS).await?, read(LOCKS).await?, read(MEMBERS).await?);
         let shares = read(SHARES).await?;
         let server = read(SERVER).await?;
-        let server = server.first().ok_or_else(|| Trouble::new(self.place(), "has answered nothing"))?;
+        let server = self.row(&server)?;
         let window = |row| {
             let limits = self.column::<Vec<i32>>(row, 5)?.into_iter().zip(self.column::<Vec<i64>>(row, 6)?);
             let limit = |(calls, per)| RateLimit::new(u32::try_from(calls).unwrap_or_default(), microseconds(per));

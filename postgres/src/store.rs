@@ -5,7 +5,7 @@ use std::fmt;
 use bunq_partner::{BoxFuture, ContextLock, ContextStore, Error, Secret};
 use tokio_postgres::types::Type;
 
-use crate::database::{Database, select_text};
+use crate::database::{Database, select_text, value};
 use crate::lock::{Lock, Locks};
 use crate::trouble::Trouble;
 
@@ -58,9 +58,8 @@ impl ContextStore for PostgresStore {
     fn load(&self) -> BoxFuture<'_, Result<Option<Secret>, Error>> {
         let load = select_text!("context WHERE name = $1");
         Box::pin(async move {
-            let rows = self.database.query(load, vec![(Box::new(self.name.clone()), Type::TEXT)]).await;
-            let text = rows.and_then(|rows| rows.first().map(|row| self.database.secret(row, 0)).transpose());
-            text.map_err(Trouble::context)
+            let name = value(self.name.clone(), Type::TEXT);
+            self.database.text(load, vec![name]).await.map_err(Trouble::context)
         })
     }
 

@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::runtime::{Handle, Id};
 use tokio::task::JoinHandle;
+
+use super::renewals::Renewals;
 
 /// Once its permit was checked, a call may take 10 s to connect to bunq, and then it must arrive. The lease must last as long: it may
 /// not be renewed meanwhile.
@@ -22,8 +23,8 @@ pub(super) struct HeldPermits(Mutex<State>);
 struct State {
     /// With their windows.
     permits: HashMap<i64, Vec<String>>,
-    /// In each runtime that holds some: one may not be run. Each renews them all, and ends when there are none.
-    renewals: HashMap<Id, JoinHandle<()>>,
+    /// Each renews them all, and ends when there are none.
+    renewals: Renewals,
 }
 
 impl HeldPermits {
@@ -35,9 +36,7 @@ impl HeldPermits {
     pub(super) fn add(&self, id: i64, windows: Vec<String>, renew: impl FnOnce() -> JoinHandle<()>) {
         let mut state = self.state();
         state.permits.insert(id, windows);
-        // A runtime may have ended.
-        state.renewals.retain(|_, renewal| !renewal.is_finished());
-        state.renewals.entry(Handle::current().id()).or_insert_with(renew);
+        state.renewals.keep(renew);
     }
 
     /// Removes a permit. Returns whether it was there.
@@ -49,7 +48,7 @@ impl HeldPermits {
     pub(super) fn to_renew(&self) -> Option<(Vec<i64>, Vec<String>)> {
         let mut state = self.state();
         if state.permits.is_empty() {
-            state.renewals.remove(&Handle::current().id());
+            state.renewals.end();
             return None;
         }
         Some(state.permits.iter().flat_map(|(id, windows)| windows.iter().map(|window| (*id, window.clone()))).unzip())

@@ -107,7 +107,7 @@ impl Member {
         let asking = Arc::clone(&member);
         let read = move |rows: Vec<Row>| {
             let database = &member.database;
-            let row = rows.first().ok_or_else(|| Trouble::new(database.place(), "has answered nothing"))?;
+            let row = database.row(&rows)?;
             let (permit, wait): (Option<i64>, i64) = (database.column(row, 0)?, database.column(row, 1)?);
             let wait = Duration::from_micros(u64::try_from(wait).unwrap_or_default());
             let taken = match permit {
@@ -198,7 +198,7 @@ impl Member {
         ];
         let database = self.database.clone();
         let read = move |rows: Vec<Row>| {
-            let row = rows.first().ok_or_else(|| Trouble::new(database.place(), "has answered nothing"))?;
+            let row = database.row(&rows)?;
             // A deadline may have passed.
             let time = |time: i64| Duration::from_micros(u64::try_from(time).unwrap_or_default());
             let times = |index| {

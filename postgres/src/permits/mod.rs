@@ -6,6 +6,7 @@ mod held;
 mod member;
 mod metrics;
 mod registration;
+mod renewals;
 mod share;
 
 use std::fmt;

@@ -57,7 +57,7 @@ impl Registration {
             value(heard, Type::TIMESTAMPTZ),
         ];
         let rows = database.query(join, values).await?;
-        let row = rows.first().ok_or_else(|| Trouble::new(database.place(), "has answered nothing"))?;
+        let row = database.row(&rows)?;
         let outcome: String = database.column(row, 1)?;
         Ok(match outcome.as_str() {
             "joined" => Joined::Share(database.column(row, 0)?),
@@ -83,7 +83,7 @@ impl Registration {
         let renew = "SELECT clock, holder, is_renewed, longest_lease, named FROM bunq_partner.renew_share($1, $2, $3)";
         let values = [value(name.clone(), Type::TEXT), value(*member, Type::UUID), value(heard, Type::TIMESTAMPTZ)];
         let rows = database.query_twice(*lease / RENEWALS / 2, renew, &values).await?;
-        let row = rows.first().ok_or_else(|| Trouble::new(database.place(), "has answered nothing"))?;
+        let row = database.row(&rows)?;
         let longest: Option<i64> = database.column(row, 3)?;
         let longest = longest.and_then(|lease| u64::try_from(lease).ok()).unwrap_or_default();
         Ok(Renewal {

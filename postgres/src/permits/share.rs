@@ -3,7 +3,7 @@
 //! It is used when two things are sure: the database holds it back, because the lease of the share has ended, and what was granted before
 //! that has left the windows. Only elapsed time tells, since nothing is heard then. No clock of a machine is compared with another.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
@@ -12,12 +12,11 @@ use bunq_partner::{
     Error, Grant, LimitScope, MemoryPermits, OtherSessions, PermitStore as _, PermitWindow, Priority, RateLimit,
     Settlement, Taken, WaitingSessions,
 };
-use tokio::runtime::{Handle, Id};
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::held::{RENEWALS, TO_ARRIVE};
 use super::registration::{Joined, Registration, Renewal};
+use super::renewals::Renewals;
 use crate::trouble::Trouble;
 
 /// A permit may be granted so long before it is free, and a little more for what is on its way.
@@ -40,12 +39,11 @@ struct State {
     next_id: u128,
     /// The windows for which bunq has named a limit, as the database says: their parts are not known here.
     named: HashSet<String>,
+    /// The same, as refusals have told it.
+    learnt: HashSet<String>,
     /// Why the member has no share any more.
     lost: Option<String>,
-    /// Those that a refusal has told of.
-    learnt: HashSet<String>,
-    /// Renews the lease, in each runtime that asks: one may not be run.
-    renewals: HashMap<Id, JoinHandle<()>>,
+    renewals: Renewals,
 }
 
 /// What the database has answered last about the share.
@@ -76,7 +74,7 @@ impl Share {
             Joined::Refused(problem) => return Err(Error::permits(problem)),
         };
         let heard = Heard { at: Instant::now(), clock, longest_lease: *lease, is_kept: false };
-        let (named, learnt, renewals) = (HashSet::new(), HashSet::new(), HashMap::new());
+        let (named, learnt, renewals) = (HashSet::new(), HashSet::new(), Renewals::default());
         let state = State { heard, held: 0, next_id: FIRST_ID, named, lost: None, learnt, renewals };
         Ok(Self { registration, permits: MemoryPermits::new(), state: Mutex::new(state) })
     }
@@ -91,10 +89,7 @@ impl Share {
         if state.lost.is_some() {
             return;
         }
-        // A runtime may have ended.
-        state.renewals.retain(|_, renewal| !renewal.is_finished());
-        let renew = || tokio::spawn(keep_lease(Arc::downgrade(self), self.registration.lease));
-        state.renewals.entry(Handle::current().id()).or_insert_with(renew);
+        state.renewals.keep(|| tokio::spawn(keep_lease(Arc::downgrade(self), self.registration.lease)));
     }
 
     /// Its part of a limit.
